@@ -1,0 +1,56 @@
+# Every target brings what it needs: a fresh clone can start with any of them.
+.DEFAULT_GOAL := help
+.PHONY: help install check test slow fix demo clean
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3
+# Answers what accelerate would otherwise ask or warn about; a GPU is still used where there is one.
+LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
+DEMO := runs/demo
+DEMO_CONFIG := configs/movielens-100k.yaml
+
+help: ## Print the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+install: $(INSTALLED) ## Make .venv and install seqrec there, with the versions of constraints.txt
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  for python in $(PYTHONS); do \
+	    if $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	      echo "Making .venv with $$python"; exec $$python -m venv --clear .venv; \
+	    fi; \
+	  done; \
+	  echo "seqrec needs Python 3.11 or newer with its venv module, but none of these is one: $(strip $(PYTHONS))." >&2; \
+	  echo "Install one (Debian, Ubuntu: apt install python3 python3-venv), or name it: make install PYTHON=/path/to/python" >&2; \
+	  exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,plots,tracking]'
+	@touch $@
+
+check: $(INSTALLED) ## Check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check ## Run check and the tests
+	$(BIN)/python -m pytest
+
+slow: $(INSTALLED) ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+fix: $(INSTALLED) ## Format the code and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+demo: $(DEMO)/model/config.json ## Train, compare and recommend on MovieLens-100K
+	$(BIN)/python scripts/evaluate.py $(DEMO)
+	$(BIN)/python scripts/recommend.py $(DEMO)/model --history "Toy Story (1995)" "Alien (1979)" --k 10
+
+$(DEMO)/model/config.json: $(DEMO_CONFIG) scripts/train.py $(shell find seqrec -name '*.py') | $(INSTALLED)
+	$(LAUNCH) scripts/train.py $(DEMO_CONFIG) --output_dir $(DEMO)
+
+clean: ## Remove .venv, the demo's run and the tools' caches
+	rm -rf .venv $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find seqrec scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+"""Clean a table of interactions, split it and write it with its catalogue into a folder.
+
+    python scripts/prepare.py --dataset movielens-100k --output_dir prepared/ml100k
+    python scripts/prepare.py --interactions clicks.csv --items items.csv \
+        --column_mapping '{"customer": "user_id", "sku": "item_id"}' --min_value 4 --output_dir prepared/shop
+
+The folder holds the splits (`datasets.load_from_disk`), items.parquet and preparation.json, and trains with
+`scripts/train.py CONFIG --dataset FOLDER`.
+"""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from seqrec.data import prepare
+from seqrec.fetching import FetchError
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Prepare, save, and say what every step left."""
+    prepared = prepare(
+        arguments.interactions or arguments.dataset,
+        arguments.items,
+        column_mapping=arguments.column_mapping,
+        min_interactions=arguments.min_interactions,
+        min_value=arguments.min_value,
+        drop_duplicates=arguments.drop_duplicates,
+    )
+    prepared.save(arguments.output_dir)
+    print(report_table(prepared.report))
+    print(f"Written to {arguments.output_dir}")
+
+
+def report_table(report: dict[str, Any]) -> str:
+    """Return the counts after each step as lines of text."""
+    start = report["steps"][0]["before"]
+    lines = [f"{'':<20}{'users':>12}{'items':>12}{'interactions':>15}"]
+    for name, counts in [("source", start), *((step["name"], step["after"]) for step in report["steps"])]:
+        numbers = f"{counts['num_users']:>12,}{counts['num_items']:>12,}{counts['num_interactions']:>15,}"
+        lines.append(f"{name:<20}{numbers}")
+    split = report["split"]
+    lines.append(f"\n{split['name']}: {split['test']['num_users']:,} users are asked for their last item")
+    if split["num_users_only_in_train"]:
+        lines[-1] += f", {split['num_users_only_in_train']:,} are too short and stay in train"
+    if report["content"].get("num_items_without_row"):
+        lines.append(f"{report['content']['num_items_without_row']:,} items have no content")
+    return "\n".join(lines)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dataset", help="a named data set, or a data set of the Hub")
+    source.add_argument("--interactions", nargs="+", help="files or globs: CSV, TSV, JSONL, Parquet")
+    parser.add_argument("--items", nargs="+", help="files with one row an item")
+    parser.add_argument("--column_mapping", type=json.loads, help="JSON: their column names to ours")
+    parser.add_argument("--min_interactions", type=int, default=5, help="least interactions of a user and of an item")
+    parser.add_argument("--min_value", type=float, help="least value that counts as an interaction")
+    parser.add_argument("--drop_duplicates", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--output_dir", required=True, help="the folder to write")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main(parse_arguments())
+    except (ValueError, FetchError) as error:
+        print(f"prepare.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,283 @@
+"""Every setting of a run, in three dataclasses, from a flat YAML file, the command line or keyword arguments."""
+
+import dataclasses
+import difflib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+from seqrec.content import DEFAULT_TEXT_ENCODER
+from seqrec.model import SeqRecConfig
+
+MODEL_SETTINGS = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "attention",
+    "norm",
+    "max_position_embeddings",
+    "relative_position_bias",
+    "mask_query",
+    "similarity",
+    "temperature",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "item_dropout_prob",
+    "initializer_range",
+    "layer_norm_eps",
+)
+
+
+@dataclass
+class DataArguments:
+    """What is read, and how it is cleaned."""
+
+    dataset: str | None = field(
+        default=None,
+        metadata={"help": "A named data set, a Hub data set, or a folder written by scripts/prepare.py."},
+    )
+    interactions: list[str] | None = field(
+        default=None, metadata={"help": "Files (CSV, TSV, JSONL, Parquet) or globs; replaces `dataset`."}
+    )
+    items: list[str] | None = field(default=None, metadata={"help": "Files of the catalogue, with an item_id column."})
+    column_mapping: dict[str, str] | str | None = field(
+        default=None, metadata={"help": 'Their column to ours, as JSON: {"customer": "user_id", "sku": "item_id"}.'}
+    )
+    min_interactions: int = field(
+        default=5, metadata={"help": "Every user and every item keeps at least this many interactions (k-core)."}
+    )
+    min_value: float | None = field(
+        default=None, metadata={"help": "Interactions whose `value` is lower are left out, e.g. 4 of 5 stars."}
+    )
+    drop_duplicates: bool = field(
+        default=True, metadata={"help": "Count an interaction once that stands twice with the same timestamp."}
+    )
+    text_encoder: str | None = field(
+        default=DEFAULT_TEXT_ENCODER,
+        metadata={"help": "Hub id or folder of the encoder of item texts; `none` for ids alone."},
+    )
+    text_template: str | None = field(
+        default=None, metadata={"help": "Item text, e.g. '{title}. {genres}'; all text columns by default."}
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.column_mapping, str):
+            self.column_mapping = _parse_json_object("column_mapping", self.column_mapping)
+        if self.text_encoder is not None and self.text_encoder.lower() in ("none", ""):
+            self.text_encoder = None
+        if self.min_interactions < 1:
+            raise ValueError(f"min_interactions={self.min_interactions} must be at least 1.")
+
+
+@dataclass
+class SeqRecTrainingArguments(TrainingArguments):
+    """How a model learns: transformers' `TrainingArguments`, with defaults and additions for recommenders."""
+
+    output_dir: str | None = field(default="runs/seqrec", metadata={"help": "The run folder."})
+    objective: Literal["cloze", "last_item", "shifted"] | None = field(
+        default=None, metadata={"help": "What training asks for; shifted for causal models, cloze for bidirectional."}
+    )
+    mask_probability: float = field(default=0.2, metadata={"help": "Share of hidden places with cloze."})
+    average_decay: float = field(
+        default=0.995, metadata={"help": "Decay of the averaged weights that are evaluated and kept; 0 for none."}
+    )
+    early_stopping_patience: int = field(
+        default=10, metadata={"help": "Evaluations without a better NDCG@10 before training stops; 0 for never."}
+    )
+    num_threads: int | None = field(default=None, metadata={"help": "Threads a process; all cores by default."})
+    softmax_chunk_size: int = field(
+        default=128, metadata={"help": "Positions whose logits exist at the same time; 0 for the plain formula."}
+    )
+    softmax_dtype: Literal["auto", "float32", "bfloat16"] = field(
+        default="auto", metadata={"help": "Type of the softmax's matrix products; auto is bfloat16 where it is fast."}
+    )
+
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Training windows a step and process."})
+    per_device_eval_batch_size: int = field(default=256, metadata={"help": "Users ranked at once."})
+    num_train_epochs: float = field(default=100.0, metadata={"help": "Passes over the data, at most."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate."})
+    lr_scheduler_type: str = field(default="linear", metadata={"help": "Shape of the learning rate."})
+    warmup_steps: float = field(default=100, metadata={"help": "Steps to the peak, or their share if below 1."})
+    adam_beta2: float = field(default=0.98, metadata={"help": "Decay of squared gradients."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to rank the validation targets."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to write a checkpoint."})
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log the training loss."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept beside the best one."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last."})
+    metric_for_best_model: str | None = field(default="ndcg@10", metadata={"help": "What best means."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of it is better."})
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Loggers, e.g. tensorboard."})
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={"nargs": "?", "const": "last", "help": "A checkpoint folder; without one, the run's last."},
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Batches hold what the model reads."})
+    ddp_broadcast_buffers: bool | None = field(
+        default=False, metadata={"help": "Frozen content vectors are the same everywhere: do not send them each step."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
+        if self.dataloader_persistent_workers:
+            raise ValueError("dataloader_persistent_workers would keep the windows of the first epoch; leave it off.")
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(f"average_decay={self.average_decay} must be at least 0 and below 1.")
+        if not 0 < self.mask_probability < 1:
+            raise ValueError(f"mask_probability={self.mask_probability} must be above 0 and below 1.")
+        for name in ("early_stopping_patience", "softmax_chunk_size"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
+        if self.num_threads is not None and self.num_threads < 1:
+            raise ValueError(f"num_threads={self.num_threads} must be at least 1.")
+
+    def apply_threads(self) -> int:
+        """Give this process its share of the cores, whatever OMP_NUM_THREADS says, and return it."""
+        import torch
+
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        threads = self.num_threads or max(1, cores // processes)
+        torch.set_num_threads(threads)
+        return threads
+
+
+def _model_arguments_class() -> type:
+    """The fields of `SeqRecConfig` that a user sets; the others follow from the data."""
+    declared = {declared.name: declared for declared in dataclasses.fields(SeqRecConfig)}
+    help_lines = dict(line.strip().split(": ", 1) for line in _config_help())
+    fields = []
+    for name in MODEL_SETTINGS:
+        setting = field(default=declared[name].default, metadata={"help": help_lines[name]})
+        fields.append((name, declared[name].type, setting))
+    return dataclasses.make_dataclass("ModelArguments", fields)
+
+
+def _config_help() -> list[str]:
+    """Lines `name: text` of the Args section of `SeqRecConfig`, continuation lines joined, % doubled for argparse."""
+    section = (SeqRecConfig.__doc__ or "").split("Args:\n", 1)[1].split("\n\n")[0]
+    return section.replace("\n" + " " * 12, " ").replace("%", "%%").strip().split("\n")
+
+
+ModelArguments = _model_arguments_class()
+_CLASSES = (DataArguments, ModelArguments, SeqRecTrainingArguments)
+
+
+class Arguments(NamedTuple):
+    """Settings of a run."""
+
+    data: DataArguments
+    model: Any  # ModelArguments: the settable fields of SeqRecConfig
+    training: SeqRecTrainingArguments
+
+
+class _Parser(HfArgumentParser):
+    """A parser whose mistakes are exceptions, so that a keyword argument and a command line read the same."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message[0].upper() + message[1:])
+
+
+def parse_settings(settings: Mapping[str, Any]) -> Arguments:
+    """Return the settings of a run from `{name: value}`, as they stand in a flat YAML file.
+
+    Raises:
+        ValueError: If a name is unknown or a value has the wrong type.
+    """
+    for name in settings:
+        _check_known(str(name))
+    return _parse(_to_argv(settings))
+
+
+def _parse(argv: list[str]) -> Arguments:
+    """Parse command-line words that name every setting in full."""
+    parser = _Parser([*_CLASSES], allow_abbrev=False)
+    *parsed, unknown = parser.parse_args_into_dataclasses(
+        argv, return_remaining_strings=True, look_for_args_file=False
+    )
+    for word in unknown:
+        _check_known(word.lstrip("-").split("=")[0].replace("-", "_"))
+    if unknown:
+        raise ValueError(f"The words {unknown} belong to no setting; write settings as `--name value`.")
+    return Arguments(*parsed)
+
+
+def _check_known(name: str) -> None:
+    """Raise if there is no setting of this name, and say which one may be meant."""
+    known = sorted(setting.name for cls in _CLASSES for setting in dataclasses.fields(cls) if setting.init)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "see `python scripts/train.py --help` for all of them."
+        raise ValueError(f"Unknown setting {name!r}: {hint}")
+
+
+def parse_command_line(argv: Sequence[str]) -> Arguments:
+    """Return the settings of `[CONFIG.yaml] [--name value ...]`; what is said later wins.
+
+    `--interactions` on the command line replaces the `dataset` of the config.
+
+    Raises:
+        ValueError: If the config cannot be read, a name is unknown or a value has the wrong type.
+        SystemExit: After `--help`.
+    """
+    settings: dict[str, Any] = {}
+    rest = list(argv)
+    if rest and not rest[0].startswith("-"):
+        settings = read_config(rest.pop(0))
+    if any(argument.split("=")[0] == "--interactions" for argument in rest):
+        settings.pop("dataset", None)
+    parse_settings(settings)  # the config alone must be right: its mistakes are named as its own
+    return _parse([*_to_argv(settings), *rest])
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read a flat YAML file of settings.
+
+    Raises:
+        ValueError: If it is missing, not YAML, or not flat.
+    """
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"There is no config {str(path)!r}; see the folder configs/ for those that ship.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"The config {str(path)!r} cannot be read as YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"The config {str(path)!r} must be lines of `name: value`, but holds {settings!r:.80}.")
+    return settings
+
+
+def _to_argv(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as command-line words; None keeps the default."""
+    argv: list[str] = []
+    for name, value in settings.items():
+        if value is None:
+            continue
+        if isinstance(value, dict):
+            argv += [f"--{name}", json.dumps(value)]
+        elif isinstance(value, list | tuple):
+            argv += [f"--{name}", *map(str, value)]
+        else:
+            argv += [f"--{name}={value}"]
+    return argv
+
+
+def _parse_json_object(name: str, text: str) -> dict[str, str]:
+    """Read a JSON object of strings."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f'{name} must be a JSON object like \'{{"sku": "item_id"}}\', not {text!r}: {error}'
+        ) from None
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        raise ValueError(f"{name} must map column names to column names, not {text!r}.")
+    return value

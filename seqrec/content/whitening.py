@@ -1,0 +1,57 @@
+"""Half whitening: vectors whose loud directions are turned down, without losing the quiet ones' order."""
+
+import numpy as np
+
+SMALLEST_SINGULAR_VALUE = 1e-5
+CHUNK_ROWS = 65_536
+
+
+def half_whiten(vectors: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fit the features `(vectors - mean) @ rotation` with the centred vectors X = U S V' turned into U S^0.5.
+
+    The features have one standard deviation over all their numbers: 1. Directions in which the vectors do not differ
+    (constant columns, fewer items than columns) give zeros.
+
+    Args:
+        vectors: (num_items, width) numbers.
+        present: (num_items,) booleans; the other rows are not looked at.
+
+    Returns:
+        mean (width,) and rotation (width, width), both float32.
+
+    >>> vectors = np.array([[4.0, 0.0], [-4.0, 0.0], [0.0, 1.0], [0.0, -1.0], [9.0, 9.0]])
+    >>> mean, rotation = half_whiten(vectors, present=np.array([True, True, True, True, False]))
+    >>> features = (vectors - mean) @ rotation
+    >>> abs(features[:4]).round(3).tolist()  # 4 and 1 have become 2 and 1, times one number
+    [[1.789, 0.0], [1.789, 0.0], [0.0, 0.894], [0.0, 0.894]]
+    """
+    width = vectors.shape[1]
+    rows = np.flatnonzero(present)
+    chunks = [vectors[rows[start : start + CHUNK_ROWS]] for start in range(0, len(rows), CHUNK_ROWS)]
+    if not chunks:
+        return np.zeros(width, np.float32), np.zeros((width, width), np.float32)
+    mean = sum(chunk.sum(axis=0, dtype=np.float64) for chunk in chunks) / len(rows)
+    gram = np.zeros((width, width))
+    for chunk in chunks:
+        centred = chunk - mean
+        gram += centred.T @ centred
+    squared, directions = np.linalg.eigh(gram)
+    singular = np.sqrt(np.maximum(squared[::-1], 0))  # largest first
+    directions = _with_fixed_signs(directions[:, ::-1])
+    kept = singular > singular[0] * SMALLEST_SINGULAR_VALUE
+    scale = np.zeros(width)
+    scale[kept] = singular[kept] ** -0.5
+    deviation = np.sqrt(singular[kept].sum() / (len(rows) * width))
+    rotation = directions * (scale / deviation if kept.any() else scale)
+    return mean.astype(np.float32), rotation.astype(np.float32)
+
+
+def _with_fixed_signs(directions: np.ndarray) -> np.ndarray:
+    """Turn each column so that its largest entry is positive: a direction's sign is the library's whim.
+
+    >>> _with_fixed_signs(np.array([[0.6, -0.8], [0.8, 0.6]]))
+    array([[ 0.6,  0.8],
+           [ 0.8, -0.6]])
+    """
+    largest = directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])]
+    return directions * np.where(largest < 0, -1.0, 1.0)

@@ -1,0 +1,160 @@
+"""The one place that downloads: pinned files and pinned wheels, checked by sha256 and cached."""
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tqdm.auto import tqdm
+
+CONNECT_TIMEOUT_S = 10
+CHUNK_BYTES = 1 << 20
+
+
+class FetchError(RuntimeError):
+    """A file could not be brought here."""
+
+
+class UnreachableError(FetchError):
+    """The source did not answer; another source may."""
+
+
+class WrongHashError(FetchError):
+    """The source answered with other bytes than the pinned ones."""
+
+
+def cache_dir() -> Path:
+    """Return the folder that keeps downloads: `$SEQREC_CACHE`, else `seqrec` under the user's cache folder."""
+    own = os.environ.get("SEQREC_CACHE")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seqrec"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch_url(url: str, sha256: str) -> Path:
+    """Return the cached file behind an address, downloading it the first time.
+
+    The file appears in the cache only once its hash is right.
+
+    Raises:
+        UnreachableError: Nothing is cached and the address does not answer.
+        WrongHashError: The address answered with other bytes.
+    """
+    target = _cached_path(Path(urlsplit(url).path).name, sha256)
+    if not _is_intact(target, sha256):
+        with tempfile.TemporaryDirectory(dir=_staging_dir()) as staging:
+            partial = Path(staging) / target.name
+            _download(url, partial, manual_target=target)
+            _admit(partial, target, sha256, source=url)
+    return target
+
+
+def fetch_wheel(requirement: str, sha256: str) -> Path:
+    """Return the cached wheel of a pinned requirement (`recbole==1.2.1`), downloading it with pip the first time.
+
+    Only the wheel itself comes: nothing is installed and no dependency is followed.
+
+    Raises:
+        UnreachableError: Nothing is cached, and pip is missing or does not reach its index.
+        WrongHashError: The index holds another wheel under this name.
+    """
+    folder = _cached_path("", sha256)
+    for wheel in folder.glob("*.whl"):
+        if _is_intact(wheel, sha256):
+            return wheel
+    with tempfile.TemporaryDirectory(dir=_staging_dir()) as staging:
+        _pip_download(requirement, Path(staging), manual_folder=folder)
+        wheels = list(Path(staging).glob("*.whl"))
+        if len(wheels) != 1:
+            raise FetchError(
+                f"pip downloaded {len(wheels)} wheels for {requirement!r}, expected exactly one. "
+                f"Put the wheel with sha256 {sha256} into {folder} yourself."
+            )
+        target = folder / wheels[0].name
+        _admit(wheels[0], target, sha256, source=requirement)
+        return target
+
+
+def _cached_path(name: str, sha256: str) -> Path:
+    """A file's place in the cache: its hash is a folder, so a new pin never meets an old file."""
+    return cache_dir() / "downloads" / sha256 / name
+
+
+def _is_intact(path: Path, sha256: str) -> bool:
+    """Whether the cache holds these very bytes; a damaged file is removed, so that it is fetched again."""
+    if not path.is_file():
+        return False
+    if file_sha256(path) == sha256:
+        return True
+    tqdm.write(f"{path} is damaged (its sha256 is not {sha256}); removing it.", file=sys.stderr)
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _staging_dir() -> Path:
+    """A folder on the cache's own file system, so that the last step is a rename."""
+    folder = cache_dir() / "staging"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _admit(partial: Path, target: Path, sha256: str, source: str) -> None:
+    """Move a checked download to its place; two processes that do so at once leave the same bytes."""
+    found = file_sha256(partial)
+    if found != sha256:
+        raise WrongHashError(
+            f"{source} gave a file with sha256 {found}, expected {sha256}. Nothing was kept. "
+            "Something between here and the source changed the file, or it was replaced there: do not use it."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(partial, target)
+
+
+def _download(url: str, partial: Path, manual_target: Path) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=CONNECT_TIMEOUT_S) as response, partial.open("wb") as file:
+            length = response.headers.get("Content-Length")
+            total = int(length) if length else None
+            with tqdm(total=total, unit="B", unit_scale=True, desc=partial.name, disable=None, leave=False) as bar:
+                while chunk := response.read(CHUNK_BYTES):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+            if total is not None and file.tell() < total:
+                raise ConnectionError(f"it stopped after {file.tell()} of {total} bytes")
+    except (OSError, HTTPException) as error:
+        raise UnreachableError(
+            f"{url} did not deliver its file ({error}); expected an address that answers. "
+            f"Try again when it is reachable, or put the file at {manual_target}."
+        ) from error
+
+
+def _pip_download(requirement: str, folder: Path, manual_folder: Path) -> None:
+    arguments = ["download", "--no-deps", "--only-binary=:all:", requirement]
+    next_step = f"Where there is one, run `pip {' '.join(arguments)}` and put the .whl file into {manual_folder}."
+    if importlib.util.find_spec("pip") is None:
+        raise UnreachableError(
+            f"{requirement!r} comes from the package index, but {sys.executable} has no pip; expected one that has. "
+            f"Install it with `python -m ensurepip` (uv: `uv pip install pip`). {next_step}"
+        )
+    options = ["--disable-pip-version-check", "--retries=2", f"--timeout={CONNECT_TIMEOUT_S}", f"--dest={folder}"]
+    tqdm.write(f"Downloading {requirement} from the package index ...", file=sys.stderr)
+    progress = sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL
+    command = [sys.executable, "-m", "pip", *arguments, *options]
+    run = subprocess.run(command, stdout=progress, stderr=subprocess.PIPE, text=True, check=False)
+    if run.returncode:
+        last_line = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UnreachableError(
+            f"pip could not download {requirement!r} ({last_line}); expected a reachable package index. {next_step}"
+        )

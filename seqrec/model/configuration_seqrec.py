@@ -1,0 +1,97 @@
+"""The shape of a sequential recommender."""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class SeqRecConfig(PreTrainedConfig):
+    """Shape of a sequential recommender: no learning rate, no paths.
+
+    Args:
+        vocab_size: Items plus the special tokens.
+        hidden_size: Width of item vectors and states.
+        num_hidden_layers: Transformer blocks.
+        num_attention_heads: Attention heads of a block; must divide `hidden_size`.
+        intermediate_size: Width of the feed-forward layer.
+        hidden_act: Activation of the feed-forward layer, a name of `transformers.activations`.
+        attention: `causal` sees the past only (SASRec); `bidirectional` reads an appended [MASK] (BERT4Rec).
+        norm: Where a block normalises: `pre` (before each branch, and once at the end) or `post` (after each sum).
+        max_position_embeddings: Tokens the encoder looks at, the newest ones.
+        relative_position_bias: Whether attention logits get a learned bias per head and distance.
+        mask_query: What a [MASK] starts from: its own vector alone (`plain`), plus the nearest visible item before
+            it (`previous`), or plus the mean of the nearest visible items on both sides (`neighbours`).
+        similarity: `dot` product of state and item vector, or `cosine` divided by `temperature`.
+        temperature: Divisor of cosine scores; unused by `dot`.
+        content_sizes: Width of the content vector of each modality, e.g. `{"text": 384}`; empty for ids alone.
+        content_encoders: Which encoder made the content vectors of each modality: `encoder`, `revision`, `template`.
+        display_columns: Columns of `items.parquet` that recommendations show.
+        hidden_dropout_prob: Dropout of the input and of both branches of a block.
+        attention_probs_dropout_prob: Dropout of the attention weights.
+        item_dropout_prob: Probability that training hides an input item altogether.
+        initializer_range: Standard deviation of initial weights.
+        layer_norm_eps: Added to variances.
+        pad_token_id: Padding.
+        unk_token_id: An item outside the catalogue; the model skips it.
+        mask_token_id: The place to predict.
+    """
+
+    model_type = "seqrec"
+
+    vocab_size: int = 1000
+    hidden_size: int = 64
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 1
+    intermediate_size: int = 256
+    hidden_act: str = "gelu"
+    attention: Literal["causal", "bidirectional"] = "causal"
+    norm: Literal["pre", "post"] = "pre"
+    max_position_embeddings: int = 200
+    relative_position_bias: bool = True
+    mask_query: Literal["plain", "previous", "neighbours"] = "neighbours"
+    similarity: Literal["dot", "cosine"] = "cosine"
+    temperature: float = 0.05
+    content_sizes: dict[str, int] | None = None
+    content_encoders: dict[str, dict[str, str | None]] | None = None
+    display_columns: list[str] | None = None
+    hidden_dropout_prob: float = 0.2
+    attention_probs_dropout_prob: float = 0.0
+    item_dropout_prob: float = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-8
+    pad_token_id: int = 0
+    unk_token_id: int = 1
+    mask_token_id: int = 2
+    tie_word_embeddings: bool = False  # scores read the item vectors directly: there is no second table to tie
+
+    def validate_sizes(self) -> None:
+        """Every count is positive, and every head gets the same whole number of channels."""
+        for name in ("hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.num_hidden_layers < 0:
+            raise ValueError(f"num_hidden_layers={self.num_hidden_layers} must not be negative.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size={self.hidden_size} cannot be shared by num_attention_heads={self.num_attention_heads}; "
+                "choose a multiple."
+            )
+        if self.vocab_size <= self.num_special_tokens:
+            raise ValueError(
+                f"vocab_size={self.vocab_size} leaves no item beside {self.num_special_tokens} special tokens."
+            )
+
+    def validate_probabilities(self) -> None:
+        """Dropouts are probabilities below one, and a temperature divides."""
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "item_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1.")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature={self.temperature} must be above 0.")
+
+    @property
+    def num_special_tokens(self) -> int:
+        """Tokens before the first item: their ids are the lowest."""
+        return max(self.pad_token_id, self.unk_token_id, self.mask_token_id) + 1

@@ -1,0 +1,117 @@
+"""Items to vectors, and a history to the encoder's input."""
+
+import torch
+from torch import nn
+
+from .configuration_seqrec import SeqRecConfig
+
+
+class ContentProjection(nn.Module):
+    """Frozen content vectors of one modality, brought to the width of the model.
+
+    `features` are the encoder's vectors after the fitted `mean` and `rotation`; new items pass through the same two.
+    """
+
+    def __init__(self, config: SeqRecConfig, width: int):
+        super().__init__()
+        self.register_buffer("features", torch.zeros(config.vocab_size, width, dtype=torch.float16))
+        self.register_buffer("present", torch.zeros(config.vocab_size, dtype=torch.bool))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("rotation", torch.eye(width))
+        self.projection = nn.Linear(width, config.hidden_size, bias=False)
+
+    @torch.no_grad()
+    def set_vectors(
+        self, vectors: torch.Tensor, present: torch.Tensor, mean: torch.Tensor, rotation: torch.Tensor
+    ) -> None:
+        """Store the encoder's vectors of all tokens.
+
+        Args:
+            vectors: (vocab, width), as the encoder gave them.
+            present: (vocab,), False where an item has no such content: it then contributes nothing.
+            mean: (width,), subtracted.
+            rotation: (width, width), applied to what is left.
+        """
+        self.mean.copy_(mean)
+        self.rotation.copy_(rotation)
+        self.present.copy_(present)
+        self.features.copy_(((vectors - self.mean) @ self.rotation) * present[:, None])
+
+    def vectors(self) -> torch.Tensor:
+        """Return the encoder's vectors (vocab, width) again, zero where missing."""
+        return (self.features.float() @ torch.linalg.pinv(self.rotation) + self.mean) * self.present[:, None]
+
+    def forward(self) -> torch.Tensor:
+        return self.projection(self.features.to(self.projection.weight.dtype))  # (vocab, hidden)
+
+
+class ItemEmbeddings(nn.Module):
+    """One vector a token: id embedding plus projected content. The only place where content joins."""
+
+    def __init__(self, config: SeqRecConfig):
+        super().__init__()
+        self.ids = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.content = nn.ModuleDict(
+            {modality: ContentProjection(config, width) for modality, width in (config.content_sizes or {}).items()}
+        )
+
+    def forward(self) -> torch.Tensor:
+        vectors = self.ids.weight  # (vocab, hidden)
+        for projection in self.content.values():
+            vectors = vectors + projection()
+        return vectors
+
+
+def nearest_visible(visible: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+    """Index of the nearest visible item before each place of the same history, -1 where there is none.
+
+    Args:
+        visible: (batch, length) bool.
+        segments: (batch, length), the history each place belongs to, 0 for padding.
+
+    >>> nearest_visible(torch.tensor([[True, False, False, True, False]]), torch.tensor([[1, 1, 1, 2, 2]])).tolist()
+    [[-1, 0, 0, -1, 3]]
+    """
+    places = torch.arange(visible.shape[1], device=visible.device).expand_as(visible)
+    latest = torch.where(visible, places, -1).cummax(dim=1).values
+    before = torch.cat([torch.full_like(latest[:, :1], -1), latest[:, :-1]], dim=1)
+    same = segments.gather(1, before.clamp(min=0)) == segments
+    return torch.where(same, before, -1)
+
+
+class HistoryEmbeddings(nn.Module):
+    """The encoder's input: item vectors, what each [MASK] starts from, positions counted from the newest item."""
+
+    def __init__(self, config: SeqRecConfig):
+        super().__init__()
+        self.config = config
+        self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.norm == "post" else None
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self, item_vectors: torch.Tensor, input_ids: torch.Tensor, segments: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
+        hidden = nn.functional.embedding(input_ids, item_vectors)  # (batch, length, hidden)
+        masked = input_ids == self.config.mask_token_id
+        visible = (segments > 0) & ~masked
+        if self.training and self.config.item_dropout_prob > 0:
+            kept = torch.rand(visible.shape, device=hidden.device) >= self.config.item_dropout_prob
+            hidden = hidden * (kept | ~visible)[..., None]
+        if self.config.attention == "bidirectional" and self.config.mask_query != "plain":
+            hidden = hidden + masked[..., None] * self._visible_neighbours(hidden, visible, segments)
+        hidden = hidden + self.positions(positions.clamp(max=self.config.max_position_embeddings - 1))
+        return self.dropout(hidden if self.norm is None else self.norm(hidden))
+
+    def _visible_neighbours(self, hidden: torch.Tensor, visible: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        """Mean of the nearest visible item on each asked side (batch, length, hidden); zero where there is none."""
+        sides = [nearest_visible(visible, segments)]
+        if self.config.mask_query == "neighbours":
+            after = nearest_visible(visible.flip(1), segments.flip(1)).flip(1)
+            sides.append(torch.where(after >= 0, visible.shape[1] - 1 - after, -1))
+        total, count = torch.zeros_like(hidden), torch.zeros_like(hidden[..., :1])
+        for index in sides:
+            found = (index >= 0)[..., None]
+            neighbour = hidden.gather(1, index.clamp(min=0)[..., None].expand_as(hidden))
+            total, count = total + neighbour * found, count + found
+        return total / count.clamp(min=1)

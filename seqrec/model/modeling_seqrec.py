@@ -1,0 +1,332 @@
+"""SeqRec: a Transformer over a user's history that scores every item of the catalogue as the next one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import ModelOutput
+from transformers.utils.output_capturing import capture_outputs
+
+from .blocks import AttentionBias, SeqRecAttention, SeqRecLayer
+from .configuration_seqrec import SeqRecConfig
+from .embeddings import HistoryEmbeddings, ItemEmbeddings
+from .losses import catalogue_cross_entropy
+
+SCORES_AT_ONCE = 2**24  # ranking holds this many scores, 64 MB
+
+
+@dataclass
+class NextItemOutput(ModelOutput):
+    """What `SeqRecForNextItem` returns.
+
+    Args:
+        loss: Mean cross-entropy of the asked positions, with `labels` only.
+        logits: (batch, vocab_size), every item as the next one, special tokens at -inf; without `labels` only.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+
+
+class Ranking(NamedTuple):
+    """The best items of each history, best first; `pad_token_id` with score -inf where no item is left."""
+
+    token_ids: torch.Tensor  # (batch, k)
+    scores: torch.Tensor  # (batch, k)
+
+
+class SeqRecPreTrainedModel(PreTrainedModel):
+    """Initial weights and what the encoder supports."""
+
+    config: SeqRecConfig
+    config_class = SeqRecConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["SeqRecLayer"]
+    _supports_sdpa = True
+    _can_record_outputs = {"hidden_states": SeqRecLayer, "attentions": SeqRecAttention}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, AttentionBias) and module.distances is not None:
+            init.zeros_(module.distances.weight)
+
+
+class SeqRecModel(SeqRecPreTrainedModel):
+    """The encoder: a history of tokens in, one state a place out."""
+
+    def __init__(self, config: SeqRecConfig):
+        super().__init__(config)
+        self.items = ItemEmbeddings(config)
+        self.embeddings = HistoryEmbeddings(config)
+        self.attention_bias = AttentionBias(config)
+        self.layers = nn.ModuleList([SeqRecLayer(config) for _ in range(config.num_hidden_layers)])
+        self.final_norm = (
+            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.norm == "pre" else nn.Identity()
+        )
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """Return the id embedding, one row a token."""
+        return self.items.ids
+
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        item_vectors: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        """Encode histories.
+
+        Args:
+            input_ids: (batch, length) tokens, oldest first.
+            attention_mask: (batch, length), 0 for padding. Several histories may share a row: number them 1, 2, ...;
+                none sees another, and positions count within each.
+            item_vectors: (vocab, hidden), `self.items()` where the caller has them already.
+            **kwargs: `output_hidden_states` and `output_attentions`, read by transformers' output capturing.
+        """
+        segments = self._segments(input_ids, attention_mask)  # (batch, length), 0 where nothing is read
+        vectors = self.items() if item_vectors is None else item_vectors
+        hidden = self.embeddings(vectors, input_ids, segments, positions_from_newest(segments))
+        attention_bias = self.attention_bias(segments, hidden.dtype)
+        for layer in self.layers:
+            hidden = layer(hidden, attention_bias)
+        return BaseModelOutput(last_hidden_state=self.final_norm(hidden))  # (batch, length, hidden)
+
+    def _segments(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """The history of each place; padding, unknown items and what is older than the window count as nothing."""
+        segments = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(input_ids.dtype)
+        read = (input_ids != self.config.pad_token_id) & (input_ids != self.config.unk_token_id)
+        segments = segments * read
+        return segments * (positions_from_newest(segments) < self.config.max_position_embeddings)
+
+
+def positions_from_newest(segments: torch.Tensor) -> torch.Tensor:
+    """Count the places of each history from its newest, which is 0.
+
+    Args:
+        segments: (batch, length), histories of a row numbered 1, 2, ... in order; 0 is not counted.
+
+    >>> positions_from_newest(torch.tensor([[1, 1, 0, 1, 2, 2]])).tolist()
+    [[2, 1, 1, 0, 1, 0]]
+    """
+    from_right = segments.flip(1)
+    read = from_right > 0
+    newer = read.cumsum(1) - read.long()  # read places to the right, in the whole row
+    last = segments.max() + 1
+    nearest = torch.where(read, from_right, last).cummin(1).values  # the history of the nearest read place
+    nearest = torch.cat([torch.full_like(nearest[:, :1], last), nearest[:, :-1]], dim=1)
+    newest = torch.where(read & (nearest != from_right), newer, 0).cummax(1).values
+    return (newer - newest).flip(1)
+
+
+class SeqRecForNextItem(SeqRecPreTrainedModel):
+    """The recommender: encoder state times item vectors, over exactly the asked positions."""
+
+    def __init__(self, config: SeqRecConfig):
+        super().__init__(config)
+        self.model = SeqRecModel(config)
+        self.softmax_chunk_size = 128
+        self.softmax_dtype = torch.float32
+        self._item_cache: tuple[list[tuple[int, int]], torch.Tensor] | None = None
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> NextItemOutput:
+        """Score every item as the next one, or learn from labels.
+
+        Args:
+            input_ids: (batch, length) tokens, oldest first. A bidirectional model reads its last token, a [MASK].
+            attention_mask: (batch, length), 0 for padding, on either side; packed histories as in `SeqRecModel`.
+            labels: (batch, length), the item each place asks for, -100 elsewhere. With it, `loss` alone is returned.
+            num_items_in_batch: Asked positions over all processes and accumulated batches; this batch's by default.
+            **kwargs: What `Trainer` and transformers' output capturing pass on.
+
+        Raises:
+            ValueError: If a bidirectional model is asked for scores and a history does not end in [MASK].
+        """
+        if labels is None:
+            scores = self.encode_history(input_ids, attention_mask) @ self.encode_items().T  # (batch, vocab)
+            scores[:, : self.config.num_special_tokens] = float("-inf")
+            return NextItemOutput(logits=scores)
+        vectors = self.model.items()  # (vocab, hidden)
+        hidden = self.model(input_ids, attention_mask, item_vectors=vectors, **kwargs).last_hidden_state
+        asked = labels != -100
+        total = catalogue_cross_entropy(
+            self._scaled_states(hidden[asked]),  # (targets, hidden)
+            self._scaled_items(vectors),
+            labels[asked],
+            first_item=self.config.num_special_tokens,
+            chunk_size=self.softmax_chunk_size,
+            dtype=self.softmax_dtype,
+        )
+        count = asked.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        return NextItemOutput(loss=total / count.clamp(min=1))
+
+    def encode_history(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return one vector a history (batch, hidden), whose dot products with `encode_items()` are the scores.
+
+        A history without any known item is encoded as a lone [MASK], the model's answer to an empty history.
+        """
+        input_ids, attention_mask = self._newest(input_ids, attention_mask)
+        hidden = self.model(input_ids, attention_mask).last_hidden_state
+        read = (attention_mask > 0) & (input_ids != self.config.unk_token_id)
+        places = torch.arange(read.shape[1], device=read.device)
+        last = torch.where(read, places, 0).argmax(dim=1)  # (batch,)
+        rows = torch.arange(len(last), device=last.device)
+        if self.config.attention == "bidirectional" and (input_ids[rows, last] != self.config.mask_token_id).any():
+            raise ValueError(
+                f"A bidirectional model reads a [MASK] (token {self.config.mask_token_id}) at the end of each history, "
+                "and one is missing here. Tokenize with the model's own tokenizer, which appends it."
+            )
+        return self._scaled_states(hidden[rows, last])
+
+    def encode_items(self) -> torch.Tensor:
+        """Return one vector a token (vocab, hidden); kept between calls until a weight changes."""
+        if torch.is_grad_enabled():
+            return self._scaled_items(self.model.items())
+        tensors = [*self.model.items.parameters(), *self.model.items.buffers()]
+        version = [(id(tensor), -1 if tensor.is_inference() else tensor._version) for tensor in tensors]
+        if self._item_cache is None or self._item_cache[0] != version:
+            self._item_cache = version, self._scaled_items(self.model.items())
+        return self._item_cache[1]
+
+    @torch.no_grad()
+    def content_vectors(self, modality: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return the items' content vectors (items, width) and which items have any (items,); None without."""
+        if modality not in (self.config.content_sizes or {}):
+            return None
+        content, first = self.model.items.content[modality], self.config.num_special_tokens
+        return content.vectors()[first:], content.present[first:]
+
+    @torch.no_grad()
+    def rank(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        k: int = 10,
+        exclude_seen: bool = True,
+        candidates: torch.Tensor | None = None,
+        exclude: torch.Tensor | None = None,
+    ) -> Ranking:
+        """Return the k best items of each history, in bounded memory however large the catalogue is.
+
+        Args:
+            input_ids: (batch, length) tokens, as in `forward`.
+            attention_mask: (batch, length), 0 for padding.
+            k: Length of the lists; shorter only where the catalogue is.
+            exclude_seen: Leave out the items of `input_ids`, also those older than what the encoder reads.
+            candidates: (count,) token ids to choose from; the whole catalogue by default.
+            exclude: (batch, count) token ids to leave out of each list; special tokens are ignored.
+        """
+        queries = self.encode_history(input_ids, attention_mask)
+        left_out = [ids for ids in (input_ids if exclude_seen else None, exclude) if ids is not None]
+        best = Ranking(input_ids.new_empty(len(queries), 0), queries.new_empty(len(queries), 0))
+        for token_ids, scores in self._score(queries, left_out, candidates):
+            top = scores.topk(min(k, scores.shape[1]), dim=1)
+            ids = torch.cat([best.token_ids, token_ids[top.indices]], dim=1)
+            values, order = torch.cat([best.scores, top.values], dim=1).sort(dim=1, descending=True, stable=True)
+            best = Ranking(ids.gather(1, order)[:, :k], values[:, :k])
+        return Ranking(best.token_ids.masked_fill(best.scores == float("-inf"), self.config.pad_token_id), best.scores)
+
+    @torch.no_grad()
+    def target_ranks(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        targets: torch.Tensor,
+        exclude_seen: bool = True,
+        exclude: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the rank of each target over the catalogue (batch,), 1 is best; ties count against the model.
+
+        A target that is no item, is excluded, or scores NaN ranks behind the whole catalogue.
+
+        Args:
+            input_ids: (batch, length) tokens, as in `forward`.
+            attention_mask: (batch, length), 0 for padding.
+            targets: (batch,) token ids.
+            exclude_seen: Leave out the items of `input_ids`.
+            exclude: (batch, count) token ids to leave out of each list.
+        """
+        queries = self.encode_history(input_ids, attention_mask)
+        left_out = [ids for ids in (input_ids if exclude_seen else None, exclude) if ids is not None]
+        target_scores = queries.new_full((len(queries),), float("-inf"))
+        for token_ids, scores in self._score(queries, left_out, None):
+            column = targets - token_ids[0]
+            here = (column >= 0) & (column < len(token_ids))
+            found = scores.gather(1, column.clamp(0, len(token_ids) - 1)[:, None])[:, 0]
+            target_scores = torch.where(here, found, target_scores)
+        ranks = torch.zeros_like(targets)
+        for _, scores in self._score(queries, left_out, None):
+            ranks += (~(scores < target_scores[:, None])).sum(dim=1)  # the target itself makes it start at 1
+        num_items = self.config.vocab_size - self.config.num_special_tokens
+        return torch.where(target_scores.isfinite(), ranks, num_items + 1)
+
+    def _score(
+        self, queries: torch.Tensor, left_out: list[torch.Tensor], candidates: torch.Tensor | None
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield token ids (chunk,) and scores (batch, chunk) over the candidates, those left out at -inf."""
+        first, items = self.config.num_special_tokens, self.encode_items()
+        all_ids = torch.arange(len(items), device=items.device)
+        token_ids = all_ids[first:] if candidates is None else candidates
+        table = items[first:] if candidates is None else items[candidates]
+        column = torch.full_like(all_ids, -1)
+        column[token_ids] = all_ids[: len(token_ids)]
+        forbidden = [column[ids] for ids in left_out]  # (batch, count), -1 for what is no candidate
+        step = max(1, SCORES_AT_ONCE // max(1, len(queries)))
+        for start in range(0, len(table), step):
+            scores = queries @ table[start : start + step].T  # (batch, chunk)
+            for columns in forbidden:
+                here = (columns >= start) & (columns < start + scores.shape[1])
+                value = torch.where(here, float("-inf"), float("inf")).to(scores.dtype)
+                scores.scatter_reduce_(1, (columns - start).clamp(0, scores.shape[1] - 1), value, "amin")
+            yield token_ids[start : start + step], scores
+
+    def _newest(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Drop leading columns that no history reads, and put a [MASK] where a row has nothing to read."""
+        if attention_mask is None:
+            attention_mask = (input_ids != self.config.pad_token_id).long()
+        if input_ids.shape[1] == 0:
+            input_ids = input_ids.new_full((len(input_ids), 1), self.config.pad_token_id)
+            attention_mask = attention_mask.new_zeros(len(input_ids), 1)
+        known = attention_mask.bool() & (input_ids != self.config.unk_token_id)
+        if input_ids.shape[1] > self.config.max_position_embeddings:
+            newest = known & (positions_from_newest(known.long()) < self.config.max_position_embeddings)
+            start = int(newest.any(dim=0).long().argmax())  # the first column that any history still reads
+            input_ids, attention_mask, known = input_ids[:, start:], attention_mask[:, start:], known[:, start:]
+        empty = ~known.any(dim=1)
+        if empty.any():
+            input_ids, attention_mask = input_ids.clone(), attention_mask.clone()
+            input_ids[empty, -1], attention_mask[empty, -1] = self.config.mask_token_id, 1
+        return input_ids, attention_mask
+
+    def _scaled_states(self, states: torch.Tensor) -> torch.Tensor:
+        """States (count, hidden) as they meet item vectors: unit length over the temperature under cosine."""
+        if self.config.similarity == "dot":
+            return states
+        return nn.functional.normalize(states, dim=-1) / self.config.temperature
+
+    def _scaled_items(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Item vectors (vocab, hidden) as they meet states."""
+        return vectors if self.config.similarity == "dot" else nn.functional.normalize(vectors, dim=-1)
+
+
+SeqRecConfig.register_for_auto_class()
+SeqRecForNextItem.register_for_auto_class("AutoModel")

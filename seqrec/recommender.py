@@ -1,0 +1,284 @@
+"""A trained model with its catalogue: histories of item ids in, items out."""
+
+import difflib
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset
+
+from seqrec.data import histories_of, load_interactions
+from seqrec.data.collation import collate_histories
+from seqrec.data.reading import Tabular
+from seqrec.evaluation import evaluate
+from seqrec.model_folder import ModelFolder
+
+logger = logging.getLogger(__name__)
+
+UnknownItems = Literal["warn", "ignore", "raise"]
+Histories = Sequence[Sequence[str]]
+BATCH_SIZE = 256
+NAMED_AT_MOST = 5  # ids in a message
+
+
+class Recommender:
+    """Ranks the items of a catalogue after histories of item ids; a `Ranker`.
+
+    Args:
+        folder: Model, tokenizer, catalogue and records, as `ModelFolder.load` gives them.
+    """
+
+    def __init__(self, folder: ModelFolder):
+        self.folder = folder
+        self.model = folder.model.eval()
+        self.items = folder.items
+        self._first = self.model.config.num_special_tokens
+        self._item_ids = np.array(self.items["item_id"], dtype=object)
+        shown = [name for name in self.model.config.display_columns or [] if name in self.items.column_names]
+        self._display = {name: list(self.items[name]) for name in shown}
+        self._appended = [self.model.config.mask_token_id] if self.model.config.attention == "bidirectional" else []
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, revision: str | None = None) -> "Recommender":
+        """Load a model folder, or a Hub repository by its id.
+
+        Raises:
+            ValueError: If there is none, or it is not a finished seqrec model.
+        """
+        return cls(ModelFolder.load(name_or_path, revision))
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write the model folder, which `from_pretrained` and plain transformers load; never half of it."""
+        self.folder.save(path)
+
+    def recommend(
+        self,
+        histories: Histories,
+        k: int = 10,
+        exclude_seen: bool = True,
+        candidates: Sequence[str] | Histories | None = None,
+        exclude: Sequence[str] | Histories | None = None,
+        on_unknown_items: UnknownItems = "warn",
+    ) -> list[list[dict[str, Any]]]:
+        """Return the k best items of each history, best first.
+
+        Args:
+            histories: Item ids of each user, oldest first; may be empty.
+            k: Length of the lists; shorter only where fewer items are left.
+            exclude_seen: Leave out every item of the history, however old.
+            candidates: Item ids to choose from: one list for all histories, or one a history.
+            exclude: Item ids to leave out: one list for all histories, or one a history.
+            on_unknown_items: What to do with ids outside the catalogue, which are left out in any case.
+
+        Returns:
+            For each history a list of `{"item_id", "score", ...}` with the display columns of the model.
+
+        Raises:
+            ValueError: If an argument has the wrong shape, or for unknown ids with `on_unknown_items="raise"`.
+        """
+        if k < 1:
+            raise ValueError(f"k={k} must be at least 1.")
+        tokens = self._tokens(histories, "histories", on_unknown_items)
+        excluded = self._tokens(_one_each(exclude, len(tokens), "exclude") or [], "exclude", on_unknown_items)
+        choices: list[list[int]] | None = None
+        if candidates is not None:
+            each = _one_each(candidates, len(tokens), "candidates") or []
+            choices = self._tokens(each, "candidates", on_unknown_items)
+        results: list[list[dict[str, Any]]] = [[] for _ in tokens]
+        for rows, chosen in self._groups(tokens, choices):
+            batch = self._batch([tokens[row] for row in rows])
+            left_out = collate_histories([excluded[row] for row in rows])["input_ids"] if excluded else None
+            ranking = self.model.rank(
+                **batch,
+                k=k,
+                exclude_seen=exclude_seen,
+                candidates=self._tensor(chosen),
+                exclude=self._tensor(left_out),
+            )
+            for row, token_ids, scores in zip(rows, ranking.token_ids.tolist(), ranking.scores.tolist(), strict=True):
+                results[row] = self._rows(token_ids, scores)
+        return results
+
+    def recommend_users(
+        self,
+        interactions: Tabular,
+        k: int = 10,
+        column_mapping: Mapping[str, str] | None = None,
+        exclude_seen: bool = True,
+        on_unknown_items: UnknownItems = "warn",
+    ) -> Dataset:
+        """Return a table (user_id, item_id, rank, score) with the k best items of every user.
+
+        Args:
+            interactions: Anything that `seqrec.data.load_interactions` reads.
+            k: Items a user.
+            column_mapping: Their column name to ours.
+            exclude_seen: Leave out what the user has.
+            on_unknown_items: As in `recommend`.
+        """
+        users = histories_of(load_interactions(interactions, column_mapping)).to_pydict()
+        lists = self.recommend(users["history"], k, exclude_seen, on_unknown_items=on_unknown_items)
+        columns: dict[str, list[Any]] = {"user_id": [], "item_id": [], "rank": [], "score": []}
+        for user_id, recommended in zip(users["user_id"], lists, strict=True):
+            columns["user_id"] += [user_id] * len(recommended)
+            columns["item_id"] += [row["item_id"] for row in recommended]
+            columns["rank"] += range(1, len(recommended) + 1)
+            columns["score"] += [row["score"] for row in recommended]
+        return Dataset.from_dict(columns)
+
+    def similar_items(self, item_ids: Sequence[str], k: int = 10) -> list[list[dict[str, Any]]]:
+        """Return the k most similar other items of each item, by the cosine of their vectors.
+
+        Raises:
+            ValueError: If an item is not in the catalogue.
+        """
+        tokens = torch.tensor(self._known_tokens(item_ids), dtype=torch.long)
+        with torch.no_grad():
+            vectors = torch.nn.functional.normalize(self.model.encode_items()[self._first :], dim=-1)
+        results = []
+        for token in tokens.tolist():
+            scores = vectors @ vectors[token - self._first]  # (items,)
+            scores[token - self._first] = float("-inf")
+            best = scores.topk(min(k, len(scores) - 1))
+            results.append(self._rows((best.indices + self._first).tolist(), best.values.tolist()))
+        return results
+
+    def encode_history(self, histories: Histories, on_unknown_items: UnknownItems = "warn") -> npt.NDArray[np.float32]:
+        """Return one vector a history (histories, hidden); its dot product with an item's vector is the score."""
+        tokens = self._tokens(histories, "histories", on_unknown_items)
+        vectors = np.empty((len(tokens), self.model.config.hidden_size), dtype=np.float32)
+        for rows, _ in self._groups(tokens, None):
+            with torch.no_grad():
+                encoded = self.model.encode_history(**self._batch([tokens[row] for row in rows]))
+            vectors[rows] = encoded.float().cpu().numpy()
+        return vectors
+
+    def encode_items(self, item_ids: Sequence[str] | None = None) -> npt.NDArray[np.float32]:
+        """Return one vector an item (items, hidden), of the whole catalogue in the order of `items` by default.
+
+        Raises:
+            ValueError: If an item is not in the catalogue.
+        """
+        with torch.no_grad():
+            vectors = self.model.encode_items()
+        chosen = vectors[self._first :] if item_ids is None else vectors[self._known_tokens(item_ids)]
+        return chosen.float().cpu().numpy()
+
+    def target_ranks(
+        self, histories: Histories, targets: Sequence[str], exclude_seen: bool = True
+    ) -> npt.NDArray[np.int64]:
+        """Return the rank of each history's target over the catalogue, as `Ranker` says; unknown ids are ignored."""
+        tokens = self._tokens(histories, "histories", "ignore")
+        asked = self._convert(targets)
+        ranks = np.empty(len(tokens), dtype=np.int64)
+        for rows, _ in self._groups(tokens, None):
+            batch = self._batch([tokens[row] for row in rows])
+            wanted = torch.tensor([asked[row] for row in rows], device=self.model.device)
+            ranks[rows] = self.model.target_ranks(**batch, targets=wanted, exclude_seen=exclude_seen).cpu().numpy()
+        return ranks
+
+    def evaluate(self, dataset: Dataset, k: Sequence[int] = (10, 20)) -> dict[str, Any]:
+        """Return the metrics on a prepared split, as `seqrec.evaluate` does."""
+        return evaluate(self, dataset, k)
+
+    def find_items(self, queries: Sequence[str]) -> list[str]:
+        """Return the item id that each query means: an id, or a display text (case aside), whole or a unique part.
+
+        Raises:
+            ValueError: If a query fits no item or several; it names the nearest.
+        """
+        known = set(self._item_ids)
+        return [query if query in known else self._find_text(query) for query in queries]
+
+    def _find_text(self, query: str) -> str:
+        texts = [[text or "" for text in column] for column in self._display.values()]
+        wanted = query.casefold()
+        for fits in (lambda text: text == wanted, lambda text: wanted in text):
+            rows = sorted({row for column in texts for row, text in enumerate(column) if fits(text.casefold())})
+            if len(rows) == 1:
+                return str(self._item_ids[rows[0]])
+            if rows:
+                some = [f"{self._item_ids[row]} ({texts[0][row]})" for row in rows[:NAMED_AT_MOST]]
+                raise ValueError(f"{query!r} fits {len(rows)} items, e.g. {', '.join(some)}. Name one by its id.")
+        close = difflib.get_close_matches(query, [*map(str, self._item_ids), *(t for c in texts for t in c)], n=3)
+        raise ValueError(f"No item is called {query!r}. " + (f"Near it: {close}." if close else "Pass an item id."))
+
+    def _convert(self, item_ids: Sequence[str]) -> list[int]:
+        """Token ids; what is no item of the catalogue becomes the unknown token, special tokens too."""
+        unknown = self.model.config.unk_token_id
+        tokens = self.folder.tokenizer.convert_tokens_to_ids([str(item) for item in item_ids])
+        return [token if token >= self._first else unknown for token in tokens]
+
+    def _known_tokens(self, item_ids: Sequence[str]) -> list[int]:
+        return self._tokens([item_ids], "item_ids", "raise")[0]
+
+    def _tokens(self, lists: Histories, name: str, on_unknown_items: UnknownItems) -> list[list[int]]:
+        """Token ids of lists of item ids without those outside the catalogue, which are named once."""
+        if on_unknown_items not in ("warn", "ignore", "raise"):
+            raise ValueError(f"on_unknown_items={on_unknown_items!r} must be 'warn', 'ignore' or 'raise'.")
+        if isinstance(lists, str) or any(isinstance(ids, str) for ids in lists):
+            raise ValueError(f"{name} must be a list of lists of item ids, not {lists!r:.60}: wrap it in a list.")
+        flat = [item for ids in lists for item in ids]
+        tokens = self._convert(flat)
+        unknown = [item for item, token in zip(flat, tokens, strict=True) if token < self._first]
+        if unknown and on_unknown_items != "ignore":
+            some = ", ".join(repr(item) for item in list(dict.fromkeys(unknown))[:NAMED_AT_MOST])
+            message = f"{len(unknown)} of {len(flat)} ids in {name} are not in the catalogue: {some}"
+            if on_unknown_items == "raise":
+                raise ValueError(f"{message}. Pass ids of the catalogue (`recommender.items['item_id']`).")
+            logger.warning("%s; they are left out.", message)
+        stream = iter(tokens)
+        return [[token for _, token in zip(ids, stream) if token >= self._first] for ids in lists]
+
+    def _groups(
+        self, tokens: list[list[int]], candidates: list[list[int]] | None
+    ) -> Iterator[tuple[list[int], torch.Tensor | None]]:
+        """Yield rows that share their candidates, in batches of similar length."""
+        groups: dict[tuple[int, ...] | None, list[int]] = defaultdict(list)
+        for row in sorted(range(len(tokens)), key=lambda row: len(tokens[row])):
+            groups[None if candidates is None else tuple(candidates[row])].append(row)
+        for chosen, rows in groups.items():
+            unique = None if chosen is None else torch.tensor(list(dict.fromkeys(chosen)), dtype=torch.long)
+            for start in range(0, len(rows), BATCH_SIZE):
+                yield rows[start : start + BATCH_SIZE], unique
+
+    def _batch(self, tokens: list[list[int]]) -> dict[str, torch.Tensor]:
+        return {
+            name: tensor.to(self.model.device) for name, tensor in collate_histories(tokens, self._appended).items()
+        }
+
+    def _tensor(self, tensor: torch.Tensor | None) -> torch.Tensor | None:
+        return None if tensor is None else tensor.to(self.model.device)
+
+    def _rows(self, token_ids: list[int], scores: list[float]) -> list[dict[str, Any]]:
+        """Dicts of the real items of one list."""
+        kept = [
+            (token - self._first, score)
+            for token, score in zip(token_ids, scores, strict=True)
+            if token >= self._first
+        ]
+        rows = []
+        for row, score in kept:
+            display = {name: column[row] for name, column in self._display.items()}
+            rows.append({"item_id": self._item_ids[row], "score": score, **display})
+        return rows
+
+
+def _one_each(ids: Sequence[str] | Histories | None, count: int, name: str) -> Histories | None:
+    """One list a history: a single list of ids serves all of them."""
+    if ids is None:
+        return None
+    if isinstance(ids, str):
+        raise ValueError(f"{name} must be a list of item ids, or one list a history, not {ids!r}.")
+    if all(isinstance(item, str) for item in ids):
+        return [ids] * count  # type: ignore[list-item]
+    if len(ids) != count:
+        raise ValueError(
+            f"{name} has {len(ids)} lists for {count} histories; give one each, or one list of ids for all."
+        )
+    return ids  # type: ignore[return-value]

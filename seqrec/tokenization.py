@@ -1,0 +1,67 @@
+"""From the catalogue to a stock tokenizer: one item, one token."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from datasets import DatasetDict
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from seqrec.model import SeqRecConfig
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[MASK]")
+
+
+def build_tokenizer(item_ids: Sequence[str], config: "SeqRecConfig") -> PreTrainedTokenizerFast:
+    """Return a word-level tokenizer whose token ids are `config.num_special_tokens` + place in `item_ids`.
+
+    It pads and truncates on the left, and appends [MASK] where the model reads one. Special tokens are never looked
+    for inside an item id, so an item may be called `a [MASK] b`.
+
+    Args:
+        item_ids: The catalogue in token order.
+        config: Says whether the model is bidirectional, and how much it reads.
+
+    Raises:
+        ValueError: If an item id stands twice or equals a special token.
+    """
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *item_ids])}
+    if len(vocabulary) != len(SPECIAL_TOKENS) + len(item_ids):
+        seen: set[str] = set(SPECIAL_TOKENS)
+        double = next(item for item in item_ids if item in seen or seen.add(item))  # type: ignore[func-returns-value]
+        raise ValueError(
+            f"The item id {double!r} stands twice, or equals one of the special tokens {list(SPECIAL_TOKENS)}; "
+            "every item needs an id of its own. Rename it in both tables."
+        )
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    if config.attention == "bidirectional":
+        tokenizer.post_processor = TemplateProcessing(
+            single="$A [MASK]", special_tokens=[("[MASK]", vocabulary["[MASK]"])]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        mask_token="[MASK]",
+        padding_side="left",
+        truncation_side="left",
+        split_special_tokens=True,
+        model_max_length=config.max_position_embeddings,
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def tokenize(dataset: DatasetDict, tokenizer: PreTrainedTokenizerFast) -> DatasetDict:
+    """Return the splits as tokens: `input_ids`, a history, and `target`, the item after it (-1 in train)."""
+
+    def convert(rows: dict[str, list[list[str]]]) -> dict[str, list]:
+        flat = [item for history in rows["history"] for item in history]
+        tokens = iter(tokenizer.convert_tokens_to_ids(flat))
+        targets = [tokenizer.convert_tokens_to_ids(items[0]) if items else -1 for items in rows["targets"]]
+        return {"input_ids": [[next(tokens) for _ in history] for history in rows["history"]], "target": targets}
+
+    return dataset.map(convert, batched=True, remove_columns=dataset["train"].column_names, desc="Tokenising")

