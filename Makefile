@@ -52,5 +52,5 @@ $(DEMO)/model/config.json: $(DEMO_CONFIG) scripts/train.py $(shell find seqrec -
 	$(LAUNCH) scripts/train.py $(DEMO_CONFIG) --output_dir $(DEMO)
 
 clean: ## Remove .venv, the demo's run and the tools' caches
-	rm -rf .venv $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache
 	find seqrec scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -48,6 +48,19 @@ def report_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def json_object(text: str) -> dict[str, str]:
+    """Return a JSON object as a dict."""
+    try:
+        mapping = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not JSON ({error}); expected an object such as {{"sku": "item_id"}}'
+        ) from error
+    if not isinstance(mapping, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is a JSON {type(mapping).__name__}; expected an object")
+    return mapping
+
+
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -55,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     source.add_argument("--dataset", help="a named data set, or a data set of the Hub")
     source.add_argument("--interactions", nargs="+", help="files or globs: CSV, TSV, JSONL, Parquet")
     parser.add_argument("--items", nargs="+", help="files with one row an item")
-    parser.add_argument("--column_mapping", type=json.loads, help="JSON: their column names to ours")
+    parser.add_argument("--column_mapping", type=json_object, help="JSON: their column names to ours")
     parser.add_argument("--min_interactions", type=int, default=5, help="least interactions of a user and of an item")
     parser.add_argument("--min_value", type=float, help="least value that counts as an interaction")
     parser.add_argument("--drop_duplicates", action=argparse.BooleanOptionalAction, default=True)

@@ -48,7 +48,7 @@ class DataArguments:
         default=None, metadata={"help": "Files (CSV, TSV, JSONL, Parquet) or globs; replaces `dataset`."}
     )
     items: list[str] | None = field(default=None, metadata={"help": "Files of the catalogue, with an item_id column."})
-    column_mapping: dict[str, str] | str | None = field(
+    column_mapping: str | None = field(
         default=None, metadata={"help": 'Their column to ours, as JSON: {"customer": "user_id", "sku": "item_id"}.'}
     )
     min_interactions: int = field(
@@ -69,12 +69,15 @@ class DataArguments:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.column_mapping, str):
-            self.column_mapping = _parse_json_object("column_mapping", self.column_mapping)
+        self.mapping()
         if self.text_encoder is not None and self.text_encoder.lower() in ("none", ""):
             self.text_encoder = None
         if self.min_interactions < 1:
             raise ValueError(f"min_interactions={self.min_interactions} must be at least 1.")
+
+    def mapping(self) -> dict[str, str] | None:
+        """Return `column_mapping`, parsed."""
+        return None if self.column_mapping is None else _parse_json_object("column_mapping", self.column_mapping)
 
 
 @dataclass
@@ -168,7 +171,7 @@ def _config_help() -> list[str]:
 
 
 ModelArguments = _model_arguments_class()
-_CLASSES = (DataArguments, ModelArguments, SeqRecTrainingArguments)
+_CLASSES: tuple[Any, ...] = (DataArguments, ModelArguments, SeqRecTrainingArguments)
 
 
 class Arguments(NamedTuple):
@@ -199,7 +202,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Arguments:
 
 def _parse(argv: list[str]) -> Arguments:
     """Parse command-line words that name every setting in full."""
-    parser = _Parser([*_CLASSES], allow_abbrev=False)
+    parser = _Parser(list(_CLASSES), allow_abbrev=False)
     *parsed, unknown = parser.parse_args_into_dataclasses(
         argv, return_remaining_strings=True, look_for_args_file=False
     )
@@ -261,8 +264,8 @@ def _to_argv(settings: Mapping[str, Any]) -> list[str]:
     for name, value in settings.items():
         if value is None:
             continue
-        if isinstance(value, dict):
-            argv += [f"--{name}", json.dumps(value)]
+        if isinstance(value, Mapping):
+            argv += [f"--{name}", json.dumps(dict(value))]
         elif isinstance(value, list | tuple):
             argv += [f"--{name}", *map(str, value)]
         else:
@@ -278,6 +281,6 @@ def _parse_json_object(name: str, text: str) -> dict[str, str]:
         raise ValueError(
             f'{name} must be a JSON object like \'{{"sku": "item_id"}}\', not {text!r}: {error}'
         ) from None
-    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+    if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):
         raise ValueError(f"{name} must map column names to column names, not {text!r}.")
     return value

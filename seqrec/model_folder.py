@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerFast
 
 from seqrec.model import SeqRecConfig, SeqRecForNextItem, pipeline_seqrec
 
@@ -36,7 +36,7 @@ class ModelFolder:
     """
 
     model: SeqRecForNextItem
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerFast
     items: Dataset
     metrics: dict[str, Any] = field(default_factory=dict)
     preparation: dict[str, Any] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class ModelFolder:
             )
         return cls(
             model=model.eval(),
-            tokenizer=AutoTokenizer.from_pretrained(folder),
+            tokenizer=PreTrainedTokenizerFast.from_pretrained(folder),
             items=items,
             metrics=_read_json(folder / METRICS_FILE),
             preparation=_read_json(folder / PREPARATION_FILE),
@@ -107,7 +107,7 @@ def _download(repo_id: str, revision: str | None) -> Path:
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"There is no model folder {repo_id!r} here, and the Hub gave none of this name "
-            f"({type(error).__name__}). Pass the folder that training wrote (its `model/`) or a repository id `owner/name`."
+            f"({type(error).__name__}). Pass the `model/` folder that training wrote, or a repository id `owner/name`."
         ) from error
 
 

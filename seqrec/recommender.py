@@ -33,7 +33,7 @@ class Recommender:
         folder: Model, tokenizer, catalogue and records, as `ModelFolder.load` gives them.
     """
 
-    def __init__(self, folder: ModelFolder):
+    def __init__(self, folder: ModelFolder) -> None:
         self.folder = folder
         self.model = folder.model.eval()
         self.items = folder.items
@@ -211,7 +211,9 @@ class Recommender:
     def _convert(self, item_ids: Sequence[str]) -> list[int]:
         """Token ids; what is no item of the catalogue becomes the unknown token, special tokens too."""
         unknown = self.model.config.unk_token_id
-        tokens = self.folder.tokenizer.convert_tokens_to_ids([str(item) for item in item_ids])
+        tokens: Any = self.folder.tokenizer.convert_tokens_to_ids(
+            [str(item) for item in item_ids]
+        )  # a list for a list
         return [token if token >= self._first else unknown for token in tokens]
 
     def _known_tokens(self, item_ids: Sequence[str]) -> list[int]:
@@ -233,7 +235,7 @@ class Recommender:
                 raise ValueError(f"{message}. Pass ids of the catalogue (`recommender.items['item_id']`).")
             logger.warning("%s; they are left out.", message)
         stream = iter(tokens)
-        return [[token for _, token in zip(ids, stream) if token >= self._first] for ids in lists]
+        return [[token for _, token in zip(ids, stream, strict=False) if token >= self._first] for ids in lists]
 
     def _groups(
         self, tokens: list[list[int]], candidates: list[list[int]] | None
@@ -281,4 +283,4 @@ def _one_each(ids: Sequence[str] | Histories | None, count: int, name: str) -> H
         raise ValueError(
             f"{name} has {len(ids)} lists for {count} histories; give one each, or one list of ids for all."
         )
-    return ids  # type: ignore[return-value]
+    return ids

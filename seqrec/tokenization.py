@@ -1,7 +1,7 @@
 """From the catalogue to a stock tokenizer: one item, one token."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets import DatasetDict
 from tokenizers import Tokenizer
@@ -58,10 +58,9 @@ def build_tokenizer(item_ids: Sequence[str], config: "SeqRecConfig") -> PreTrain
 def tokenize(dataset: DatasetDict, tokenizer: PreTrainedTokenizerFast) -> DatasetDict:
     """Return the splits as tokens: `input_ids`, a history, and `target`, the item after it (-1 in train)."""
 
-    def convert(rows: dict[str, list[list[str]]]) -> dict[str, list]:
-        flat = [item for history in rows["history"] for item in history]
-        tokens = iter(tokenizer.convert_tokens_to_ids(flat))
+    def convert(rows: dict[str, list[list[str]]]) -> dict[str, list[Any]]:
+        histories = [tokenizer.convert_tokens_to_ids(history) for history in rows["history"]]
         targets = [tokenizer.convert_tokens_to_ids(items[0]) if items else -1 for items in rows["targets"]]
-        return {"input_ids": [[next(tokens) for _ in history] for history in rows["history"]], "target": targets}
+        return {"input_ids": histories, "target": targets}
 
     return dataset.map(convert, batched=True, remove_columns=dataset["train"].column_names, desc="Tokenising")

@@ -1,6 +1,5 @@
 """transformers' Trainer for rankers: packed windows, averaged weights, evaluation by rank."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ class WeightAverage(TrainerCallback):
     The decay of step t is min(decay, t / (t + 10)), so that early weights are soon forgotten.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.parameters = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()}
@@ -68,7 +67,7 @@ class WeightAverage(TrainerCallback):
 class EpochOrder(Sampler[int]):
     """A new order of the windows every epoch, a function of (seed, epoch) alone."""
 
-    def __init__(self, windows: TrainingWindows):
+    def __init__(self, windows: TrainingWindows) -> None:
         self.windows = windows
 
     def __len__(self) -> int:
@@ -82,7 +81,7 @@ class EpochOrder(Sampler[int]):
 class EpochCounter(TrainerCallback):
     """Tells the windows which epoch it is, also in a resumed run and in each of several processes."""
 
-    def __init__(self, windows: TrainingWindows):
+    def __init__(self, windows: TrainingWindows) -> None:
         self.windows = windows
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -108,7 +107,7 @@ class SeqRecTrainer(Trainer):
         args: SeqRecTrainingArguments,
         train_dataset: TrainingWindows,
         eval_dataset: Dataset | None,
-    ):
+    ) -> None:
         super().__init__(
             model=model,
             args=args,
@@ -117,6 +116,8 @@ class SeqRecTrainer(Trainer):
             data_collator=collate_windows,
             compute_metrics=metrics_of_ranks,
         )
+        self.ranker = model
+        self.windows = train_dataset
         self.num_targets = 0
         self.add_callback(EpochCounter(train_dataset))
         self.average = WeightAverage(model, args.average_decay) if args.average_decay else None
@@ -125,17 +126,20 @@ class SeqRecTrainer(Trainer):
         if args.early_stopping_patience and eval_dataset is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
-    def _get_train_sampler(self, train_dataset: TrainingWindows | None = None) -> EpochOrder:
-        return EpochOrder(train_dataset or self.train_dataset)
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
+        return EpochOrder(train_dataset or self.windows)
 
-    def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
-        """Batches of histories, longest first, so that a batch has little padding."""
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        loader = DataLoader(dataset, batch_size=self.args.eval_batch_size, collate_fn=self._collate_evaluation)
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Batches of histories, in the order of the data set."""
+        dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        loader: DataLoader[Any] = DataLoader(
+            dataset, batch_size=self.args.eval_batch_size, collate_fn=self._collate_evaluation
+        )
         return self.accelerator.prepare(loader)
 
     def _collate_evaluation(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        appended = [self.model.config.mask_token_id] if self.model.config.attention == "bidirectional" else []
+        config = self.ranker.config
+        appended = [config.mask_token_id] if config.attention == "bidirectional" else []
         batch = collate_histories([row["input_ids"] for row in rows], appended)
         return {**batch, "targets": torch.tensor([row["target"] for row in rows])}
 
@@ -148,7 +152,7 @@ class SeqRecTrainer(Trainer):
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
         """Return the ranks of a batch's targets, seen items excluded; logits never leave the model."""
         inputs = self._prepare_inputs(inputs)
-        ranks = self.accelerator.unwrap_model(model).target_ranks(**inputs)
+        ranks = self.ranker.target_ranks(**inputs)
         return None, ranks, inputs["targets"]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -159,17 +163,17 @@ class SeqRecTrainer(Trainer):
             return super().evaluate(*args, **kwargs)
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
-    ) -> tuple[list, torch.Tensor | int | None]:
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | int | None]:
         """Count the targets that were trained on, over all processes."""
         batches, count = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.num_targets += int(count or 0)
         return batches, count
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
-        if self.average and self.args.should_save:
-            self.average.save(output_dir or self.args.output_dir)
+        if self.average and self.args.should_save and output_dir:
+            self.average.save(output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -178,8 +182,7 @@ class SeqRecTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
-        averaged = os.path.join(self.state.best_model_checkpoint, AVERAGED_WEIGHTS)
-        if self.average and os.path.exists(averaged):
+        if self.average and self.state.best_model_checkpoint:
             self.average.load(self.state.best_model_checkpoint)
             self.average.load_into_model(self.average.average)
 

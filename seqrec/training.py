@@ -55,10 +55,8 @@ def train(
     Raises:
         ValueError: If a setting or the data cannot be used; the message says what to do.
     """
-    arguments = parse_settings({**settings, "output_dir": str(output_dir)})
-    if column_mapping is not None:
-        arguments.data.column_mapping = dict(column_mapping)
-    return run(arguments, interactions, items)
+    own = {"output_dir": str(output_dir), "column_mapping": column_mapping}
+    return run(parse_settings({**settings, **own}), interactions, items)
 
 
 def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabular | None = None) -> Recommender:
@@ -66,7 +64,7 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
     _show_progress()
     training = arguments.training
     threads = training.apply_threads()
-    run_folder = Path(training.output_dir)
+    run_folder = Path(training.output_dir or "runs/seqrec")
     checkpoint = _start_run_folder(run_folder, training)
     transformers.set_seed(training.seed)
     with training.main_process_first(desc="preparing data and content"):
@@ -74,7 +72,7 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
         text = load_text(arguments.data, prepared.items)
     folder = build_model(arguments, prepared, text)
     trainer = build_trainer(folder, prepared, training)
-    estimate = estimate_run(folder.model, trainer.train_dataset, training.per_device_train_batch_size)
+    estimate = estimate_run(folder.model, trainer.windows, training.per_device_train_batch_size)
     _announce(prepared, folder.model, trainer, threads, estimate)
     if training.should_save:
         prepared.save(run_folder / "data")
@@ -102,7 +100,7 @@ def load_data(data: DataArguments, interactions: Tabular | None = None, items: T
     return prepare(
         source,
         catalogue,
-        column_mapping=data.column_mapping,
+        column_mapping=data.mapping(),
         min_interactions=data.min_interactions,
         min_value=data.min_value,
         drop_duplicates=data.drop_duplicates,
@@ -135,8 +133,9 @@ def build_model(arguments: Arguments, prepared: PreparedData, text: ContentVecto
         present = np.pad(text.present, (config.num_special_tokens, 0))
         tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in (vectors, present, mean, rotation)]
         model.model.items.content["text"].set_vectors(*tensors)
+    model.to(device=arguments.training.device)  # type: ignore[call-arg]
     tokenizer = build_tokenizer(prepared.items["item_id"], config)
-    return ModelFolder(model.to(arguments.training.device), tokenizer, prepared.items, preparation=prepared.report)
+    return ModelFolder(model, tokenizer, prepared.items, preparation=prepared.report)
 
 
 def _origin(content: ContentVectors) -> dict[str, str | None]:
@@ -154,6 +153,9 @@ def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecT
     config = folder.model.config
     windows = TrainingWindows(
         tokenized["train"]["input_ids"],
+        timestamps=prepared.dataset["train"]["timestamps"]
+        if "timestamps" in prepared.dataset["train"].column_names
+        else None,
         objective=_objective(config, training),
         window=config.max_position_embeddings,
         mask_token_id=config.mask_token_id,
@@ -234,13 +236,14 @@ def _announce(
     lines = [
         f"data        {report['num_users']:,} users, {report['num_items']:,} items, "
         f"{report['num_interactions']:,} interactions; {len(prepared.dataset['validation']):,} users to validate",
-        f"model       {model.config.attention}, {model.config.num_hidden_layers} blocks of {model.config.hidden_size}, "
-        f"{parameters:,} parameters, item content: {content or 'none'}",
-        f"training    {trainer.train_dataset.objective} on {len(trainer.train_dataset):,} windows, "
+        f"model       {model.config.attention}, {model.config.num_hidden_layers} blocks of "
+        f"{model.config.hidden_size}, {parameters:,} parameters, item content: {content or 'none'}",
+        f"training    {trainer.windows.objective} on {len(trainer.windows):,} windows, "
         f"{args.per_device_train_batch_size} a step, at most {args.num_train_epochs:g} epochs",
         f"machine     {args.world_size} process(es) on {args.device}, {threads} threads each, "
         f"softmax in {str(model.softmax_dtype).removeprefix('torch.')}",
-        f"measured    {estimate.step_seconds * 1000:,.0f} ms the largest step, {estimate.peak_memory_mb:,.0f} MB peak memory",
+        f"measured    {estimate.step_seconds * 1000:,.0f} ms the largest step, "
+        f"{estimate.peak_memory_mb:,.0f} MB peak memory",
         f"estimate    {estimate.epoch_seconds:,.1f} s an epoch without evaluation, {minutes:,.1f} min for all of them",
     ]
     for line in lines:

@@ -114,7 +114,9 @@ def local_wheel(tmp_path, monkeypatch):
     wheel.parent.mkdir()
     info = "toyfilms-1.0.dist-info"
     with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: toyfilms\nVersion: 1.0\nRequires-Dist: nothere\n")
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: toyfilms\nVersion: 1.0\nRequires-Dist: nothere\n"
+        )
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

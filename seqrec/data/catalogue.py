@@ -29,7 +29,8 @@ def build_catalogue(
         content: `item_id` and content columns.
 
     Raises:
-        ValueError: An id has two rows of content that differ, or a content column has a name that is taken.
+        ValueError: An id has two rows of content that differ, a content column has a name that is taken,
+            or content and interactions have no id in common.
     """
     kept = np.flatnonzero(total_counts)
     table = pa.table({"item_id": item_ids.take(pa.array(kept)), "count": train_counts[kept]})
@@ -49,6 +50,12 @@ def build_catalogue(
         if name not in OWN_COLUMNS:
             table = table.append_column(name, distinct[name].take(rows))
     without_row = np.asarray(rows.is_null())
+    if without_row.all():
+        raise ValueError(
+            f"None of the {table.num_rows} items that people took is among the {content.num_rows} rows of items; "
+            f"expected the same ids in both. They are written like {table['item_id'][0].as_py()!r} there and like "
+            f"{next(iter(content['item_id'].to_pylist()), None)!r} here: make them equal."
+        )
     totals = total_counts[kept][order.to_numpy()]
     return table, {
         "num_rows": content.num_rows,

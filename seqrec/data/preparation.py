@@ -60,7 +60,7 @@ class PreparedData:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
             complete = Path(staging) / "new"
             self.dataset.save_to_disk(complete)
-            pyarrow.parquet.write_table(self.items.data.table, complete / ITEMS_FILE)
+            self.items.to_parquet(complete / ITEMS_FILE)
             (complete / REPORT_FILE).write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
             if folder.exists():
                 folder.rename(Path(staging) / "old")

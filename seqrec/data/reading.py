@@ -73,8 +73,8 @@ def _read_arrow_stream(source: Tabular) -> pa.Table:
         return pa.table(source)
     except pa.ArrowException as error:
         raise ValueError(
-            f"The {type(source).__name__} cannot be read ({str(error).splitlines()[0]}); expected each column of one type. "
-            "Convert that column first, e.g. to text."
+            f"The {type(source).__name__} cannot be read ({str(error).splitlines()[0]}); expected each column of one "
+            "type. Convert that column first, e.g. to text."
         ) from error
 
 

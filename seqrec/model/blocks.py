@@ -32,7 +32,7 @@ def eager_attention_forward(
 class AttentionBias(nn.Module):
     """What is added to attention logits: who may see whom, and a learned bias per head and distance."""
 
-    def __init__(self, config: SeqRecConfig):
+    def __init__(self, config: SeqRecConfig) -> None:
         super().__init__()
         self.causal = config.attention == "causal"
         self.longest = config.max_position_embeddings
@@ -61,7 +61,7 @@ class SeqRecAttention(nn.Module):
 
     is_causal = False  # the mask says it
 
-    def __init__(self, config: SeqRecConfig):
+    def __init__(self, config: SeqRecConfig) -> None:
         super().__init__()
         self.config = config
         self.head_size = config.hidden_size // config.num_attention_heads
@@ -69,10 +69,11 @@ class SeqRecAttention(nn.Module):
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden: torch.Tensor, attention_bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the mixed states (batch, length, hidden) and, from eager attention, its weights."""
         batch, length, _ = hidden.shape
         heads = self.query_key_value(hidden).view(batch, length, 3, -1, self.head_size)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (batch, heads, length, head_size)
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+        attend: Callable[..., tuple[torch.Tensor, torch.Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
         mixed, weights = attend(
@@ -90,7 +91,7 @@ class SeqRecAttention(nn.Module):
 class SeqRecLayer(GradientCheckpointingLayer):
     """One block, normalised before its branches (`pre`) or after each sum (`post`)."""
 
-    def __init__(self, config: SeqRecConfig):
+    def __init__(self, config: SeqRecConfig) -> None:
         super().__init__()
         self.post_norm = config.norm == "post"
         self.attention = SeqRecAttention(config)
@@ -104,6 +105,7 @@ class SeqRecLayer(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden: torch.Tensor, attention_bias: torch.Tensor) -> torch.Tensor:
+        """Return the next states (batch, length, hidden)."""
         if self.post_norm:
             hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, attention_bias)[0]))
             return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))

@@ -12,7 +12,12 @@ class ContentProjection(nn.Module):
     `features` are the encoder's vectors after the fitted `mean` and `rotation`; new items pass through the same two.
     """
 
-    def __init__(self, config: SeqRecConfig, width: int):
+    features: torch.Tensor  # (vocab, width)
+    present: torch.Tensor  # (vocab,)
+    mean: torch.Tensor  # (width,)
+    rotation: torch.Tensor  # (width, width)
+
+    def __init__(self, config: SeqRecConfig, width: int) -> None:
         super().__init__()
         self.register_buffer("features", torch.zeros(config.vocab_size, width, dtype=torch.float16))
         self.register_buffer("present", torch.zeros(config.vocab_size, dtype=torch.bool))
@@ -37,18 +42,15 @@ class ContentProjection(nn.Module):
         self.present.copy_(present)
         self.features.copy_(((vectors - self.mean) @ self.rotation) * present[:, None])
 
-    def vectors(self) -> torch.Tensor:
-        """Return the encoder's vectors (vocab, width) again, zero where missing."""
-        return (self.features.float() @ torch.linalg.pinv(self.rotation) + self.mean) * self.present[:, None]
-
     def forward(self) -> torch.Tensor:
+        """Return what content adds to each token's vector (vocab, hidden)."""
         return self.projection(self.features.to(self.projection.weight.dtype))  # (vocab, hidden)
 
 
 class ItemEmbeddings(nn.Module):
     """One vector a token: id embedding plus projected content. The only place where content joins."""
 
-    def __init__(self, config: SeqRecConfig):
+    def __init__(self, config: SeqRecConfig) -> None:
         super().__init__()
         self.ids = nn.Embedding(config.vocab_size, config.hidden_size)
         self.content = nn.ModuleDict(
@@ -56,6 +58,7 @@ class ItemEmbeddings(nn.Module):
         )
 
     def forward(self) -> torch.Tensor:
+        """Return the vector of each token (vocab, hidden)."""
         vectors = self.ids.weight  # (vocab, hidden)
         for projection in self.content.values():
             vectors = vectors + projection()
@@ -82,7 +85,7 @@ def nearest_visible(visible: torch.Tensor, segments: torch.Tensor) -> torch.Tens
 class HistoryEmbeddings(nn.Module):
     """The encoder's input: item vectors, what each [MASK] starts from, positions counted from the newest item."""
 
-    def __init__(self, config: SeqRecConfig):
+    def __init__(self, config: SeqRecConfig) -> None:
         super().__init__()
         self.config = config
         self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
@@ -92,6 +95,14 @@ class HistoryEmbeddings(nn.Module):
     def forward(
         self, item_vectors: torch.Tensor, input_ids: torch.Tensor, segments: torch.Tensor, positions: torch.Tensor
     ) -> torch.Tensor:
+        """Return the encoder's input (batch, length, hidden).
+
+        Args:
+            item_vectors: (vocab, hidden).
+            input_ids: (batch, length).
+            segments: (batch, length), the history of each place, 0 for padding.
+            positions: (batch, length), counted from the newest place of each history.
+        """
         hidden = nn.functional.embedding(input_ids, item_vectors)  # (batch, length, hidden)
         masked = input_ids == self.config.mask_token_id
         visible = (segments > 0) & ~masked

@@ -1,5 +1,7 @@
 """Exact softmax over the whole catalogue, without ever holding positions x catalogue."""
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
@@ -8,7 +10,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """Sum of the cross-entropies; both gradients are made in the forward pass, chunk by chunk."""
 
     @staticmethod
-    def forward(ctx, states, items, labels, first_item, chunk_size, dtype):
+    def forward(
+        ctx: Any,
+        states: torch.Tensor,
+        items: torch.Tensor,
+        labels: torch.Tensor,
+        first_item: int,
+        chunk_size: int,
+        dtype: torch.dtype,
+    ) -> torch.Tensor:
         with torch.autocast(states.device.type, enabled=False):
             total, states_grad, items_grad = _loss_and_gradients(
                 states.detach(), items.detach(), labels, first_item, chunk_size, dtype
@@ -17,7 +27,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         states_grad, items_grad = ctx.saved_tensors
         return states_grad * grad, items_grad * grad, None, None, None, None
 

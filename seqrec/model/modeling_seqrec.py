@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 from transformers.utils.output_capturing import capture_outputs
 
 from .blocks import AttentionBias, SeqRecAttention, SeqRecLayer
@@ -61,7 +61,7 @@ class SeqRecPreTrainedModel(PreTrainedModel):
 class SeqRecModel(SeqRecPreTrainedModel):
     """The encoder: a history of tokens in, one state a place out."""
 
-    def __init__(self, config: SeqRecConfig):
+    def __init__(self, config: SeqRecConfig) -> None:
         super().__init__(config)
         self.items = ItemEmbeddings(config)
         self.embeddings = HistoryEmbeddings(config)
@@ -76,7 +76,7 @@ class SeqRecModel(SeqRecPreTrainedModel):
         """Return the id embedding, one row a token."""
         return self.items.ids
 
-    @capture_outputs
+    @capture_outputs  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: torch.Tensor,
@@ -123,7 +123,7 @@ def positions_from_newest(segments: torch.Tensor) -> torch.Tensor:
     newer = read.cumsum(1) - read.long()  # read places to the right, in the whole row
     last = segments.max() + 1
     nearest = torch.where(read, from_right, last).cummin(1).values  # the history of the nearest read place
-    nearest = torch.cat([torch.full_like(nearest[:, :1], last), nearest[:, :-1]], dim=1)
+    nearest = torch.cat([last.expand_as(nearest[:, :1]), nearest[:, :-1]], dim=1)
     newest = torch.where(read & (nearest != from_right), newer, 0).cummax(1).values
     return (newer - newest).flip(1)
 
@@ -131,7 +131,7 @@ def positions_from_newest(segments: torch.Tensor) -> torch.Tensor:
 class SeqRecForNextItem(SeqRecPreTrainedModel):
     """The recommender: encoder state times item vectors, over exactly the asked positions."""
 
-    def __init__(self, config: SeqRecConfig):
+    def __init__(self, config: SeqRecConfig) -> None:
         super().__init__(config)
         self.model = SeqRecModel(config)
         self.softmax_chunk_size = 128
@@ -183,17 +183,12 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         A history without any known item is encoded as a lone [MASK], the model's answer to an empty history.
         """
         input_ids, attention_mask = self._newest(input_ids, attention_mask)
-        hidden = self.model(input_ids, attention_mask).last_hidden_state
-        read = (attention_mask > 0) & (input_ids != self.config.unk_token_id)
-        places = torch.arange(read.shape[1], device=read.device)
-        last = torch.where(read, places, 0).argmax(dim=1)  # (batch,)
-        rows = torch.arange(len(last), device=last.device)
-        if self.config.attention == "bidirectional" and (input_ids[rows, last] != self.config.mask_token_id).any():
+        if self.config.attention == "bidirectional" and (input_ids[:, -1] != self.config.mask_token_id).any():
             raise ValueError(
                 f"A bidirectional model reads a [MASK] (token {self.config.mask_token_id}) at the end of each history, "
                 "and one is missing here. Tokenize with the model's own tokenizer, which appends it."
             )
-        return self._scaled_states(hidden[rows, last])
+        return self._scaled_states(self.model(input_ids, attention_mask).last_hidden_state[:, -1])
 
     def encode_items(self) -> torch.Tensor:
         """Return one vector a token (vocab, hidden); kept between calls until a weight changes."""
@@ -207,11 +202,11 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
 
     @torch.no_grad()
     def content_vectors(self, modality: str) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Return the items' content vectors (items, width) and which items have any (items,); None without."""
+        """Return the items' content features (items, width) and which items have any (items,); None without."""
         if modality not in (self.config.content_sizes or {}):
             return None
         content, first = self.model.items.content[modality], self.config.num_special_tokens
-        return content.vectors()[first:], content.present[first:]
+        return content.features[first:].float(), content.present[first:]
 
     @torch.no_grad()
     def rank(
@@ -241,7 +236,8 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
             ids = torch.cat([best.token_ids, token_ids[top.indices]], dim=1)
             values, order = torch.cat([best.scores, top.values], dim=1).sort(dim=1, descending=True, stable=True)
             best = Ranking(ids.gather(1, order)[:, :k], values[:, :k])
-        return Ranking(best.token_ids.masked_fill(best.scores == float("-inf"), self.config.pad_token_id), best.scores)
+        no_item = best.scores == float("-inf")
+        return Ranking(best.token_ids.masked_fill(no_item, self.config.pad_token_id), best.scores)
 
     @torch.no_grad()
     def target_ranks(
@@ -300,22 +296,18 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
     def _newest(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Drop leading columns that no history reads, and put a [MASK] where a row has nothing to read."""
-        if attention_mask is None:
-            attention_mask = (input_ids != self.config.pad_token_id).long()
+        """Move what is read to the right end, cut off what is too old, and put a [MASK] where nothing is read."""
         if input_ids.shape[1] == 0:
             input_ids = input_ids.new_full((len(input_ids), 1), self.config.pad_token_id)
-            attention_mask = attention_mask.new_zeros(len(input_ids), 1)
-        known = attention_mask.bool() & (input_ids != self.config.unk_token_id)
-        if input_ids.shape[1] > self.config.max_position_embeddings:
-            newest = known & (positions_from_newest(known.long()) < self.config.max_position_embeddings)
-            start = int(newest.any(dim=0).long().argmax())  # the first column that any history still reads
-            input_ids, attention_mask, known = input_ids[:, start:], attention_mask[:, start:], known[:, start:]
-        empty = ~known.any(dim=1)
-        if empty.any():
-            input_ids, attention_mask = input_ids.clone(), attention_mask.clone()
-            input_ids[empty, -1], attention_mask[empty, -1] = self.config.mask_token_id, 1
-        return input_ids, attention_mask
+            attention_mask = None
+        known = (input_ids != self.config.pad_token_id) & (input_ids != self.config.unk_token_id)
+        if attention_mask is not None:
+            known = known & attention_mask.bool()
+        order = known.long().argsort(dim=1, stable=True)[:, -self.config.max_position_embeddings :]
+        input_ids, known = input_ids.gather(1, order), known.gather(1, order)
+        input_ids[:, -1] = torch.where(known[:, -1], input_ids[:, -1], self.config.mask_token_id)
+        known[:, -1] = True
+        return input_ids, known.long()
 
     def _scaled_states(self, states: torch.Tensor) -> torch.Tensor:
         """States (count, hidden) as they meet item vectors: unit length over the temperature under cosine."""

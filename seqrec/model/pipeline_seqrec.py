@@ -1,5 +1,6 @@
 """`pipeline("next-item")`: a history of item ids in, the best next items out."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ class NextItemPipeline(Pipeline):
         `[{"item_id": ..., "score": ...}, ...]`, best first, for each history.
     """
 
-    _load_tokenizer = True
+    _load_tokenizer = True  # type: ignore[assignment]
 
-    def _sanitize_parameters(
+    def _sanitize_parameters(  # type: ignore[override]
         self, top_k: int | None = None, exclude_seen: bool | None = None
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         ranking: dict[str, Any] = {}
@@ -29,19 +30,28 @@ class NextItemPipeline(Pipeline):
             ranking["exclude_seen"] = exclude_seen
         return {}, ranking, {}
 
-    def preprocess(self, inputs: dict[str, list[str]]) -> dict[str, torch.Tensor]:
+    def preprocess(self, inputs: dict[str, list[str]]) -> Mapping[str, Any]:  # type: ignore[override]
+        """Tokenize one history."""
         if not isinstance(inputs, dict) or "history" not in inputs:
             raise ValueError(f'Expected {{"history": [item ids, oldest first]}}, got {inputs!r:.80}.')
-        return self.tokenizer([inputs["history"]], is_split_into_words=True, return_tensors="pt")
+        return self.tokenizer(  # type: ignore[misc]
+            [inputs["history"]], is_split_into_words=True, return_tensors="pt"
+        )
 
-    def _forward(
-        self, model_inputs: dict[str, torch.Tensor], top_k: int = 10, exclude_seen: bool = True
+    def _forward(  # type: ignore[override]
+        self, model_inputs: Mapping[str, torch.Tensor], top_k: int = 10, exclude_seen: bool = True
     ) -> dict[str, torch.Tensor]:
-        ranking = self.model.rank(**model_inputs, k=top_k, exclude_seen=exclude_seen)
+        ranking = self.model.rank(  # type: ignore[operator]
+            **model_inputs, k=top_k, exclude_seen=exclude_seen
+        )
         return {"token_ids": ranking.token_ids, "scores": ranking.scores}
 
-    def postprocess(self, model_outputs: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+    def postprocess(  # type: ignore[override]
+        self, model_outputs: dict[str, torch.Tensor]
+    ) -> list[dict[str, Any]]:
+        """Name the ranked items."""
         token_ids, scores = model_outputs["token_ids"][0].tolist(), model_outputs["scores"][0].tolist()
-        kept = [(token, score) for token, score in zip(token_ids, scores) if token != self.tokenizer.pad_token_id]
-        item_ids = self.tokenizer.convert_ids_to_tokens([token for token, _ in kept])
-        return [{"item_id": item, "score": score} for item, (_, score) in zip(item_ids, kept)]
+        item_ids = self.tokenizer.convert_ids_to_tokens(token_ids)  # type: ignore[union-attr]
+        padding = self.tokenizer.pad_token  # type: ignore[union-attr]
+        ranked = zip(item_ids, scores, strict=True)
+        return [{"item_id": item, "score": score} for item, score in ranked if item != padding]

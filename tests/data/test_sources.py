@@ -140,7 +140,9 @@ def test_a_wrong_mapping_names_the_columns_of_both_tables():
 
 
 def test_a_missing_column_is_named():
-    with pytest.raises(ValueError, match=r"Interactions need .* but \['user_id'\] are missing from \['item_id', 'uid'\]"):
+    with pytest.raises(
+        ValueError, match=r"Interactions need .* but \['user_id'\] are missing from \['item_id', 'uid'\]"
+    ):
         load_interactions(pa.table({"uid": [1], "item_id": ["x"]}))
     with pytest.raises(ValueError, match=r"Items need .* but \['item_id'\] are missing from \['name'\]"):
         load_items(pa.table({"name": ["Heat"]}))
@@ -152,7 +154,11 @@ def test_a_missing_column_is_named():
         ("a.csv", "user_id,item_id\n1,2,3\n", "Expected 2 columns, got 3"),
         ("a.csv", "", "Empty CSV"),
         ("a.csv", "user_id,item_id\n1,\n", "'item_id' is empty in 1 row, first in row 0"),
-        ("a.jsonl", '{"user_id": 1, "item_id": 1}\n{"user_id": "b", "item_id": 1}\n', "user_id.*each column of one type"),
+        (
+            "a.jsonl",
+            '{"user_id": 1, "item_id": 1}\n{"user_id": "b", "item_id": 1}\n',
+            "user_id.*each column of one type",
+        ),
         ("a.jsonl", '{"user_id"\n', "cannot be read"),
         ("a.parquet", "hello", "cannot be read"),
         ("a.xlsx", "hello", "Cannot tell the format"),

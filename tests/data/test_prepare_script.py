@@ -1,0 +1,62 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqrec.data import PreparedData
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_script(*arguments):
+    command = [sys.executable, "scripts/prepare.py", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A shop's two CSV files under its own column names."""
+    clicks = [f"c{customer},{sku:03d},{10 * customer + sku}" for customer in range(4) for sku in range(3)]
+    (tmp_path / "clicks.csv").write_text("\n".join(["customer,sku,when", *clicks]))
+    (tmp_path / "items.csv").write_text("sku,name\n000,Lamp\n001,Chair\n")
+    return tmp_path
+
+
+MAPPING = '{"customer": "user_id", "sku": "item_id", "when": "timestamp", "name": "title"}'
+
+
+def test_files_become_a_folder_and_a_table(shop):
+    run = run_script(
+        *("--interactions", shop / "clicks.csv", "--items", shop / "items.csv", "--column_mapping", MAPPING),
+        *("--min_interactions", 2, "--output_dir", shop / "prepared"),
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[:4] == [
+        "                           users       items   interactions",
+        "source                         4           3             12",
+        "drop_duplicates                4           3             12",
+        "min_interactions               4           3             12",
+    ]
+    assert "1 items have no content" in run.stdout
+    assert PreparedData.load(shop / "prepared").items["title"][:] == ["Lamp", "Chair", None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--interactions", "none.csv"], "prepare.py: There is no file 'none.csv'"),
+        (["--dataset", "none"], "prepare.py: There is no file 'none'"),
+        (["--interactions", "clicks.csv", "--column_mapping", "{sku: item_id}"], "'{sku: item_id}' is not JSON"),
+        (["--interactions", "clicks.csv", "--column_mapping", "[]"], "is a JSON list; expected an object"),
+        ([], "one of the arguments --dataset --interactions is required"),
+    ],
+)
+def test_mistakes_end_in_a_sentence(tmp_path, arguments, sentence):
+    run = run_script(*arguments, "--output_dir", tmp_path / "prepared")
+    assert run.returncode == 2
+    assert sentence in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "prepared").exists()
