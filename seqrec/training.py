@@ -153,9 +153,6 @@ def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecT
     config = folder.model.config
     windows = TrainingWindows(
         tokenized["train"]["input_ids"],
-        timestamps=prepared.dataset["train"]["timestamps"]
-        if "timestamps" in prepared.dataset["train"].column_names
-        else None,
         objective=_objective(config, training),
         window=config.max_position_embeddings,
         mask_token_id=config.mask_token_id,

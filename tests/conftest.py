@@ -32,6 +32,22 @@ TOY_ITEMS = [
 ]
 
 
+TOY_SETTINGS = {
+    "min_interactions": 3,
+    "text_encoder": "none",
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 6,
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1e-2,
+    "warmup_steps": 0,
+    "num_threads": 1,
+    "disable_tqdm": True,
+}
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed():
     random.seed(SEED)
@@ -40,14 +56,12 @@ def fixed_seed():
         sys.modules["torch"].manual_seed(SEED)
 
 
-@pytest.fixture
-def toy_items() -> pa.Table:
+def toy_items_table() -> pa.Table:
     item_ids, titles, genres = zip(*TOY_ITEMS, strict=True)
     return pa.table({"item_id": item_ids, "title": titles, "genres": genres})
 
 
-@pytest.fixture
-def toy_interactions() -> pa.Table:
+def toy_interactions_table() -> pa.Table:
     """Twelve users walk through the fifteen items, each from another start and in another stride.
 
     User `u12` has five events, the others eight. Users `u03` and `u07` have events at equal times. Rows are in the
@@ -71,7 +85,39 @@ def toy_interactions() -> pa.Table:
 
 
 @pytest.fixture
+def toy_settings() -> dict[str, object]:
+    return dict(TOY_SETTINGS)
+
+
+@pytest.fixture
+def toy_items() -> pa.Table:
+    return toy_items_table()
+
+
+@pytest.fixture
+def toy_interactions() -> pa.Table:
+    return toy_interactions_table()
+
+
+@pytest.fixture
 def toy_prepared(toy_interactions, toy_items):
     from seqrec.data import prepare
 
     return prepare(toy_interactions, toy_items, min_interactions=3)
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory):
+    """The run folder of a model trained on the toy world for a few epochs, one for each attention."""
+    import seqrec
+
+    runs = {}
+
+    def run(attention):
+        if attention not in runs:
+            runs[attention] = tmp_path_factory.mktemp("runs") / attention
+            settings = {**TOY_SETTINGS, "attention": attention, "output_dir": runs[attention]}
+            seqrec.train(toy_interactions_table(), toy_items_table(), **settings)
+        return runs[attention]
+
+    return run

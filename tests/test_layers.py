@@ -28,7 +28,7 @@ def part_of(path: Path, package: Path) -> str:
 def imported_modules(path: Path, package: Path) -> Iterator[tuple[str, int]]:
     """Every module that a file imports, anywhere in it, as an absolute dotted name, and the line."""
     here = [package.name, *path.relative_to(package).parent.parts]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node.lineno
@@ -65,7 +65,7 @@ def foreign_imports(package: Path, part: str) -> list[str]:
     """Say which imports of ours in a part are not relative imports from its own folder."""
     complaints = []
     for path in sorted((package / part).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 names = ["." * node.level + (node.module or "")]

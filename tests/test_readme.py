@@ -7,6 +7,9 @@ The rule for its tree, the first fenced block under the heading `## The tree`:
 - Inside `seqrec/` all folders and all `.py` files are there, except `__init__.py`; inside `scripts/` all `.py` files;
   inside `configs/` all `.yaml` files. Of any other folder only the name is there.
 - An entry that is not on the disk may not be there. What git ignores does not count.
+
+Besides, in README's code (fences and backticks) each `make WORD` is a target, and each `scripts/NAME.EXT` and
+`configs/NAME.EXT` is a file.
 """
 
 import re

@@ -1,27 +1,22 @@
-"""Table work on interactions: filters, duplicates, k-core and total order, with Daft on integer-coded columns.
+"""Table work on interactions: filters, duplicates, k-core and total order, with polars on integer-coded columns."""
 
-Daft runs the same code embedded and on a Ray cluster. It does not keep row order across a group-by, so histories are
-cut out of one total sort by (user, timestamp, row) and never collected by a group-by.
-"""
-
-import os
 from collections.abc import Callable
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from daft import DataFrame
+    from polars import DataFrame
 
 
 def clean(
-    log: pa.Table, min_interactions: int, min_value: float | None, drop_duplicates: bool
+    numbered: pa.Table, min_interactions: int, min_value: float | None, drop_duplicates: bool
 ) -> tuple[pa.Table, list[dict[str, Any]]]:
     """Return the interactions that stay, in their total order, and what every step removed.
 
     Args:
-        log: `user`, `item` (integers) and `row` (position in the source), `timestamp` and `value` where given.
+        numbered: `user`, `item` (integers) and `row` (position in the source), `timestamp` and `value` where given.
         min_interactions: Least number of interactions a user and an item need, counted until both hold.
         min_value: Least value that counts as an interaction; a missing value does not.
         drop_duplicates: Keep the first of several rows with equal user, item and timestamp. Without timestamps
@@ -30,18 +25,20 @@ def clean(
     Returns:
         A table ordered by (user, timestamp, row), and one entry a step: its name, the counts before and after.
     """
-    daft = _load_daft()
-    frame = daft.from_arrow(log)
+    import polars as pl
+
     steps: list[tuple[str, Callable[[DataFrame], DataFrame]]] = []
     if min_value is not None:
-        steps.append(("min_value", lambda frame: frame.where(daft.col("value") >= daft.lit(min_value))))
-    if drop_duplicates and "timestamp" in log.column_names:
-        steps.append(("drop_duplicates", _first_of_equal_rows))
+        steps.append(("min_value", lambda frame: frame.filter(pl.col("value") >= min_value)))
+    if drop_duplicates and "timestamp" in numbered.column_names:
+        equal = ["user", "item", "timestamp"]
+        steps.append(("drop_duplicates", lambda frame: frame.unique(equal, keep="first", maintain_order=True)))
     steps.append(("min_interactions", lambda frame: k_core(frame, min_interactions)))
+    frame = _frame(numbered)
     counts = count(frame)
     report = []
     for name, step in steps:
-        frame = step(frame).collect()
+        frame = step(frame)
         before, counts = counts, count(frame)
         report.append({"name": name, "before": before, "after": counts})
     return _in_order(frame), report
@@ -56,60 +53,51 @@ def number_ids(log: pa.Table) -> tuple[pa.Table, pa.Array, pa.Array]:
     """
     users = log["user_id"].combine_chunks().dictionary_encode()
     items = log["item_id"].combine_chunks().dictionary_encode()
-    columns = {"user": users.indices, "item": items.indices, "row": pa.array(range(log.num_rows), pa.int64())}
+    columns = {"user": users.indices, "item": items.indices, "row": np.arange(log.num_rows)}
     columns |= {name: log[name] for name in ("timestamp", "value") if name in log.column_names}
     return pa.table(columns), users.dictionary, items.dictionary
 
 
 def in_order(numbered: pa.Table) -> pa.Table:
-    """Return interactions with numbers for ids in their total order: user, timestamp where given, row."""
-    return _in_order(_load_daft().from_arrow(numbered))
+    """Return interactions with numbers for ids in their total order: user, timestamp where given, row.
+
+    >>> in_order(pa.table({"user": [1, 0, 0], "row": [0, 1, 2], "timestamp": [5, 9, 3]}))["row"].to_pylist()
+    [2, 1, 0]
+    """
+    return _in_order(_frame(numbered))
 
 
 def count(frame: "DataFrame") -> dict[str, int]:
     """Return the numbers of different users, of different items and of interactions."""
-    from daft import col
-
-    totals = frame.agg(
-        col("user").count_distinct().alias("num_users"),
-        col("item").count_distinct().alias("num_items"),
-        col("row").count().alias("num_interactions"),
-    ).to_pylist()[0]
-    return {name: int(total or 0) for name, total in totals.items()}
+    return {
+        "num_users": frame["user"].n_unique(),
+        "num_items": frame["item"].n_unique(),
+        "num_interactions": frame.height,
+    }
 
 
 def k_core(frame: "DataFrame", k: int) -> "DataFrame":
-    """Return the largest part in which every user and every item has at least k interactions."""
-    num_rows = frame.count_rows()
+    """Return the largest part in which every user and every item has at least k interactions.
+
+    >>> import polars as pl
+    >>> k_core(pl.DataFrame({"user": [0, 0, 1, 1, 2], "item": [5, 6, 5, 6, 6]}), k=2).height
+    4
+    """
+    import polars as pl
+
     while True:
+        num_rows = frame.height
         for side in ("item", "user"):
-            frame = frame.join(_frequent(frame, side, k), on=side, how="semi").collect()
-        if frame.count_rows() == num_rows:
+            frame = frame.filter(pl.len().over(side) >= k)
+        if frame.height == num_rows:
             return frame
-        num_rows = frame.count_rows()
+
+
+def _frame(table: pa.Table) -> "DataFrame":
+    import polars as pl
+
+    return cast(pl.DataFrame, pl.from_arrow(table))
 
 
 def _in_order(frame: "DataFrame") -> pa.Table:
-    return frame.sort([name for name in ("user", "timestamp", "row") if name in frame.column_names]).to_arrow()
-
-
-def _frequent(frame: "DataFrame", side: str, k: int) -> "DataFrame":
-    from daft import col, lit
-
-    return frame.groupby(side).agg(col("row").count().alias("num_rows")).where(col("num_rows") >= lit(k)).select(side)
-
-
-def _first_of_equal_rows(frame: "DataFrame") -> "DataFrame":
-    from daft import col
-
-    first = frame.groupby("user", "item", "timestamp").agg(col("row").min()).select("row")
-    return frame.join(first, on="row", how="semi")
-
-
-def _load_daft() -> ModuleType:
-    """Daft reports its use over the network and draws on the terminal unless told otherwise; the user may tell it."""
-    for switch in ("DAFT_ANALYTICS_ENABLED", "DAFT_PROGRESS_BAR", "DAFT_SHOW_QUERY_ID"):
-        os.environ.setdefault(switch, "0")
-    import daft
-
-    return daft
+    return frame.sort([name for name in ("user", "timestamp", "row") if name in frame.columns]).to_arrow()

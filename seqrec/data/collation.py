@@ -22,7 +22,6 @@ class TrainingWindows(Dataset[list[Segment]]):
 
     Args:
         histories: Token ids of each user, oldest first.
-        timestamps: Time of each item of the histories. Items of one time are in no order, so every epoch draws one.
         objective: `shifted` asks every place for the next item, `cloze` hides places and asks for them,
             `last_item` makes every prefix a window that asks for the item after it.
         window: Places of a window, at most.
@@ -35,7 +34,6 @@ class TrainingWindows(Dataset[list[Segment]]):
     def __init__(
         self,
         histories: Sequence[Sequence[int]],
-        timestamps: Sequence[Sequence[int]] | None,
         objective: Objective,
         window: int,
         mask_token_id: int,
@@ -44,7 +42,6 @@ class TrainingWindows(Dataset[list[Segment]]):
         seed: int = 0,
     ) -> None:
         self.histories = [np.asarray(history, dtype=np.int64) for history in histories]
-        self.timestamps = None if timestamps is None else [np.asarray(times) for times in timestamps]
         self.objective = objective
         self.window = window
         self.mask_token_id = mask_token_id
@@ -65,7 +62,7 @@ class TrainingWindows(Dataset[list[Segment]]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> list[Segment]:
-        history = self._ordered(int(self.rows[index]))
+        history = self.histories[self.rows[index]]
         random = np.random.default_rng((self.seed, self.epoch, index))
         if self.objective == "last_item":
             segments = [self._prefix(history, len(history) - 1 - self.numbers[index])]
@@ -87,13 +84,6 @@ class TrainingWindows(Dataset[list[Segment]]):
     def _num_places(self, history: np.ndarray) -> int:
         """Places of a history that can be read: with `cloze` all of them, otherwise those that have a next item."""
         return len(history) if self.objective == "cloze" else max(len(history) - 1, 0)
-
-    def _ordered(self, row: int) -> np.ndarray:
-        """A history, items of one time in a random order."""
-        if self.timestamps is None:
-            return self.histories[row]
-        random = np.random.default_rng((self.seed, self.epoch, len(self) + len(self.histories) + row))
-        return self.histories[row][np.lexsort((random.random(len(self.histories[row])), self.timestamps[row]))]
 
     def _cut(self, history: np.ndarray, row: int, number: int) -> tuple[int, int]:
         """Bounds of a window; half of the time a long history drops some newest items, so that the cuts move."""

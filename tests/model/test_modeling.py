@@ -170,7 +170,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(make_model, attention):
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
         model(**batch, labels=labels).loss.backward()
         gradients.append(model.model.layers[0].feed_forward[0].weight.grad)
     torch.testing.assert_close(*gradients)

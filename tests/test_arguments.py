@@ -1,0 +1,116 @@
+"""Settings: one place, typed, and a wrong one stops at once."""
+
+import dataclasses
+
+import pytest
+
+from seqrec.arguments import (
+    MODEL_SETTINGS,
+    DataArguments,
+    ModelArguments,
+    SeqRecTrainingArguments,
+    parse_command_line,
+    parse_settings,
+)
+from seqrec.model import SeqRecConfig
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("dataset: movielens-100k\nlearning_rate: 5e-4\nattention: bidirectional\nreport_to: none\n")
+    return str(path)
+
+
+def test_a_config_and_the_command_line(config_file):
+    arguments = parse_command_line([config_file, "--learning_rate", "1e-2", "--no_relative_position_bias"])
+    assert arguments.data.dataset == "movielens-100k"
+    assert arguments.model.attention == "bidirectional"
+    assert arguments.model.relative_position_bias is False
+    assert arguments.training.learning_rate == 0.01  # the later word wins
+    assert parse_command_line([config_file]).training.learning_rate == 5e-4
+
+
+def test_interactions_replace_the_data_set_of_the_config(config_file):
+    arguments = parse_command_line([config_file, "--interactions", "a.csv", "b.csv"])
+    assert arguments.data.dataset is None
+    assert arguments.data.interactions == ["a.csv", "b.csv"]
+
+
+def test_keyword_arguments_keep_their_types():
+    arguments = parse_settings({"column_mapping": {"sku": "item_id"}, "lr_scheduler_kwargs": {"power": 2.0}})
+    assert arguments.data.mapping() == {"sku": "item_id"}
+    assert arguments.training.lr_scheduler_kwargs == {"power": 2.0}
+    assert parse_settings({"text_encoder": "none"}).data.text_encoder is None
+    assert parse_settings({"resume_from_checkpoint": "last"}).training.resume_from_checkpoint == "last"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"lerning_rate": 1e-3}, "'lerning_rate': did you mean 'learning_rate'"),
+        ({"vocab_size": 3}, "Unknown setting 'vocab_size'"),
+        ({"learning_rate": "fast"}, "learning_rate.*invalid float value: 'fast'"),
+        ({"attention": "sideways"}, "sideways"),
+        ({"column_mapping": "sku=item_id"}, "column_mapping must be a JSON object"),
+        ({"column_mapping": {"sku": 3}}, "column_mapping must map column names"),
+        ({"min_interactions": 0}, "min_interactions=0"),
+        ({"average_decay": 1.0}, "average_decay=1.0"),
+        ({"mask_probability": 0}, "mask_probability=0"),
+        ({"num_threads": 0}, "num_threads=0"),
+        ({"softmax_chunk_size": -1}, "softmax_chunk_size=-1"),
+        ({"dataloader_persistent_workers": True}, "dataloader_persistent_workers"),
+    ],
+)
+def test_a_wrong_setting_says_what_is_wrong(settings, said):
+    with pytest.raises(ValueError, match=said):
+        parse_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hidden", "3"], "Unknown setting 'hidden'"),  # no abbreviations
+        (["--learning-rat=3"], "did you mean 'learning_rate'"),
+        (["nowhere.yaml"], "no config 'nowhere.yaml'"),
+        (["--attention", "causal", "stray"], "stray"),
+    ],
+)
+def test_a_wrong_command_line_says_what_is_wrong(words, said):
+    with pytest.raises(ValueError, match=said):
+        parse_command_line(words)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n", "just words\n"])
+def test_a_config_that_is_no_list_of_settings_is_refused(tmp_path, text):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"x\.yaml"):
+        parse_command_line([str(tmp_path / "x.yaml")])
+
+
+def test_no_setting_has_two_homes():
+    homes = [[f.name for f in dataclasses.fields(c)] for c in (DataArguments, ModelArguments, SeqRecTrainingArguments)]
+    names = sum(homes, [])
+    assert len(names) == len(set(names))
+
+
+def test_model_settings_have_the_defaults_of_the_config():
+    config = SeqRecConfig()
+    assert {name: getattr(config, name) for name in MODEL_SETTINGS} == dataclasses.asdict(ModelArguments())
+
+
+def test_threads_come_from_the_machine_not_the_launcher(monkeypatch):
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+        assert parse_settings({}).training.apply_threads() == 4
+        assert torch.get_num_threads() == 4
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+        assert parse_settings({}).training.apply_threads() == 2
+        assert parse_settings({"num_threads": 1}).training.apply_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,169 @@
+"""Training on the toy world: the run folder, what is kept, what survives."""
+
+import json
+import logging
+import shutil
+
+import pyarrow.csv
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import seqrec
+from seqrec.arguments import parse_settings
+from seqrec.data import PreparedData
+from seqrec.estimate import estimate_run
+from seqrec.trainer import WeightAverage
+from seqrec.training import build_model, build_trainer
+
+
+@pytest.fixture
+def train(toy_settings):
+    def train(interactions, items, folder, **settings):
+        return seqrec.train(interactions, items, output_dir=folder, **{**toy_settings, **settings})
+
+    return train
+
+
+def history_of(run):
+    return json.loads((run / "logs" / "trainer_state.json").read_text())["log_history"]
+
+
+def test_files_with_their_own_column_names(train, toy_interactions, toy_items, tmp_path, caplog):
+    names = {"customer": "user_id", "sku": "item_id", "when": "timestamp"}
+    pyarrow.csv.write_csv(toy_interactions.rename_columns(list(names)), tmp_path / "clicks.csv")
+    pyarrow.csv.write_csv(toy_items.rename_columns(["sku", "title", "genres"]), tmp_path / "items.csv")
+    with caplog.at_level(logging.INFO, logger="seqrec"):
+        trained = train(
+            str(tmp_path / "clicks.csv"), str(tmp_path / "items.csv"), tmp_path / "run", column_mapping=names
+        )
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"model", "data", "checkpoints", "logs"}
+    loaded = seqrec.Recommender.from_pretrained(tmp_path / "run" / "model")
+    assert loaded.recommend([["1500"]], k=5) == trained.recommend([["1500"]], k=5)
+    said = "\n".join(record.getMessage() for record in caplog.records)
+    assert "12 users, 15 items, 93 interactions" in said
+    assert "epoch" in said and "MB peak memory" in said and "threads" in said
+
+
+def test_metrics_say_what_was_measured(toy_run):
+    run = toy_run("causal")
+    metrics = json.loads((run / "model" / "metrics.json").read_text())
+    assert metrics["num_users"] == 12 and metrics["num_items"] == 15
+    assert metrics["protocol"]["candidates"] == "full catalogue"
+    assert metrics["train"]["seconds"] > 0 and metrics["train"]["interactions_per_second"] > 0
+    measured = [entry["eval_ndcg@10"] for entry in history_of(run) if "eval_ndcg@10" in entry]
+    assert metrics["validation"]["exclude_seen"]["ndcg@10"] == pytest.approx(max(measured))  # the best is kept
+    assert len(measured) == 3
+    prepared = PreparedData.load(run / "data")
+    again = seqrec.Recommender.from_pretrained(run / "model").evaluate(prepared.dataset["validation"])
+    assert again == metrics["validation"]
+
+
+def test_training_learns_the_toy_world(train, toy_interactions, toy_items, tmp_path):
+    train(toy_interactions, toy_items, tmp_path, num_train_epochs=30, early_stopping_patience=0)
+    losses = [entry["loss"] for entry in history_of(tmp_path) if "loss" in entry]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize("settings", [{"attention": "bidirectional"}, {"objective": "last_item"}])
+def test_every_objective_trains(train, toy_interactions, toy_items, tmp_path, settings):
+    recommender = train(toy_interactions, toy_items, tmp_path, **settings)
+    assert len(recommender.recommend([["1500"]], k=5)[0]) == 5
+
+
+def test_the_same_seed_gives_the_same_weights(train, toy_interactions, toy_items, tmp_path):
+    weights = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(toy_interactions, toy_items, tmp_path / name, seed=seed, num_train_epochs=2)
+        weights.append(load_file(tmp_path / name / "model" / "model.safetensors"))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not torch.equal(weights[0]["model.items.ids.weight"], weights[2]["model.items.ids.weight"])
+
+
+def test_a_resumed_run_ends_with_the_same_weights(train, toy_interactions, toy_items, tmp_path):
+    settings = {"num_train_epochs": 4, "save_total_limit": 10, "hidden_dropout_prob": 0.3}
+    train(toy_interactions, toy_items, tmp_path / "whole", **settings)
+    whole = tmp_path / "whole" / "checkpoints"
+    checkpoints = sorted(whole.iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    (tmp_path / "cut" / "checkpoints").mkdir(parents=True)
+    for checkpoint in checkpoints[:2]:
+        shutil.copytree(checkpoint, tmp_path / "cut" / "checkpoints" / checkpoint.name)
+    with pytest.raises(ValueError, match="interrupted run"):
+        train(toy_interactions, toy_items, tmp_path / "cut", **settings)
+    train(toy_interactions, toy_items, tmp_path / "cut", resume_from_checkpoint="last", **settings)
+    last = checkpoints[-1].name
+    for name in ("model.safetensors", "averaged.safetensors"):
+        one, other = (load_file(folder / last / name) for folder in (whole, tmp_path / "cut" / "checkpoints"))
+        for key in one:
+            torch.testing.assert_close(one[key], other[key], rtol=0, atol=0)
+
+
+def test_early_stopping_ends_a_run_that_no_longer_gets_better(train, toy_interactions, toy_items, tmp_path):
+    train(toy_interactions, toy_items, tmp_path, num_train_epochs=50, early_stopping_patience=2, learning_rate=0.0)
+    assert len([entry for entry in history_of(tmp_path) if "eval_ndcg@10" in entry]) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"attention": "bidirectional", "objective": "shifted"}, "does not fit"),
+        ({"attention": "causal", "objective": "cloze"}, "does not fit"),
+        ({"resume_from_checkpoint": "last"}, "no checkpoint to resume"),
+        ({"resume_from_checkpoint": "nowhere"}, "no checkpoint 'nowhere'"),
+        ({"min_interactions": 100}, "min_interactions"),
+    ],
+)
+def test_a_run_that_cannot_work_stops_with_a_sentence(train, toy_interactions, toy_items, tmp_path, settings, said):
+    with pytest.raises(ValueError, match=said):
+        train(toy_interactions, toy_items, tmp_path / "run", **settings)
+
+
+def test_a_run_without_data_says_how_to_name_it(tmp_path):
+    with pytest.raises(ValueError, match="No data is named"):
+        seqrec.train(output_dir=tmp_path)
+
+
+def test_averaged_weights_by_hand():
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = WeightAverage(model, decay=0.5)
+    values = [model.weight.item()]
+    expected = values[0]
+    for step, value in enumerate((3.0, 5.0), start=1):
+        with torch.no_grad():
+            model.weight.fill_(value)
+        average.on_step_end(None, type("State", (), {"global_step": step})(), None)
+        decay = min(0.5, step / (step + 10))
+        expected = decay * expected + (1 - decay) * value
+    with average.applied():
+        assert model.weight.item() == pytest.approx(expected)
+    assert model.weight.item() == 5.0
+
+
+def test_the_estimate_leaves_no_trace(toy_settings, toy_prepared, tmp_path):
+    arguments = parse_settings({**toy_settings, "output_dir": str(tmp_path)})
+    folder = build_model(arguments, toy_prepared, None)
+    trainer = build_trainer(folder, toy_prepared, arguments.training)
+    weights = {name: tensor.clone() for name, tensor in folder.model.state_dict().items()}
+    state = torch.get_rng_state()
+    estimate = estimate_run(folder.model, trainer.windows, batch_size=4)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in folder.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in folder.model.parameters())
+    assert estimate.step_seconds > 0 and estimate.peak_memory_mb > 10
+    assert estimate.epoch_seconds > estimate.step_seconds
+
+
+def test_content_of_the_catalogue_reaches_the_model(toy_settings, toy_prepared, tmp_path):
+    import numpy as np
+
+    from seqrec.content import ContentVectors
+
+    arguments = parse_settings({**toy_settings, "output_dir": str(tmp_path)})
+    vectors, present = np.random.default_rng(0).normal(size=(15, 6)).astype(np.float32), np.arange(15) != 4
+    text = ContentVectors(vectors, present, "some/encoder", "main", "{title}")
+    config = build_model(arguments, toy_prepared, text).model.config
+    assert config.content_sizes == {"text": 6}
+    assert config.content_encoders == {
+        "text": {"encoder": "some/encoder", "revision": "main", "template": "{title}"}
+    }
+    assert config.display_columns == ["title", "genres"]
