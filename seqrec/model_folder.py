@@ -16,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from transformers import PreTrainedTokenizerFast
 
 from seqrec.model import SeqRecConfig, SeqRecForNextItem, pipeline_seqrec
+from seqrec.model.pipeline_seqrec import TASK
 
 CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE = "config.json", "model.safetensors", "items.parquet"
 METRICS_FILE, PREPARATION_FILE = "metrics.json", "preparation.json"
@@ -83,6 +84,8 @@ class ModelFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
             folder = Path(temporary) / "model"
+            pipeline = {"impl": "pipeline_seqrec.NextItemPipeline", "pt": ["AutoModel"], "type": "text"}
+            self.model.config.custom_pipelines = {TASK: pipeline}
             self.model.save_pretrained(folder)
             shutil.copy(pipeline_seqrec.__file__, folder)
             self.tokenizer.save_pretrained(folder)

@@ -115,7 +115,9 @@ def test_score_is_the_dot_product_of_the_vectors(recommender):
         for entry in recommended:
             place = recommender.items["item_id"].index(entry["item_id"])
             assert entry["score"] == pytest.approx(scores[row, place], abs=1e-4)
-    np.testing.assert_array_equal(recommender.encode_items(["d05"])[0], items[recommender.items["item_id"].index("d05")])
+    np.testing.assert_array_equal(
+        recommender.encode_items(["d05"])[0], items[recommender.items["item_id"].index("d05")]
+    )
 
 
 def test_similar_items_are_the_nearest_others(recommender):
@@ -125,7 +127,9 @@ def test_similar_items_are_the_nearest_others(recommender):
     vectors = recommender.encode_items()
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     place = recommender.items["item_id"].index
-    assert similar[0]["score"] == pytest.approx(vectors[place("1500")] @ vectors[place(similar[0]["item_id"])], abs=1e-5)
+    assert similar[0]["score"] == pytest.approx(
+        vectors[place("1500")] @ vectors[place(similar[0]["item_id"])], abs=1e-5
+    )
 
 
 def test_recommend_users_answers_a_table_with_a_table(recommender, toy_interactions):

@@ -163,7 +163,5 @@ def test_content_of_the_catalogue_reaches_the_model(toy_settings, toy_prepared, 
     text = ContentVectors(vectors, present, "some/encoder", "main", "{title}")
     config = build_model(arguments, toy_prepared, text).model.config
     assert config.content_sizes == {"text": 6}
-    assert config.content_encoders == {
-        "text": {"encoder": "some/encoder", "revision": "main", "template": "{title}"}
-    }
+    assert config.content_encoders == {"text": {"encoder": "some/encoder", "revision": "main", "template": "{title}"}}
     assert config.display_columns == ["title", "genres"]

@@ -1,11 +1,14 @@
 """The model: configuration, encoder and head. This folder travels to the Hub with the weights."""
 
 from transformers import AutoConfig, AutoModel
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_seqrec import SeqRecConfig
 from .modeling_seqrec import NextItemOutput, Ranking, SeqRecForNextItem, SeqRecModel
+from .pipeline_seqrec import TASK, NextItemPipeline
 
-__all__ = ["NextItemOutput", "Ranking", "SeqRecConfig", "SeqRecForNextItem", "SeqRecModel"]
+__all__ = ["NextItemOutput", "NextItemPipeline", "Ranking", "SeqRecConfig", "SeqRecForNextItem", "SeqRecModel"]
 
 AutoConfig.register(SeqRecConfig.model_type, SeqRecConfig, exist_ok=True)
 AutoModel.register(SeqRecConfig, SeqRecForNextItem, exist_ok=True)
+PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=NextItemPipeline, pt_model=AutoModel)

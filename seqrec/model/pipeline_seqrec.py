@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from transformers import Pipeline
 
+TASK = "next-item"
+
 
 class NextItemPipeline(Pipeline):
     """Recommend after histories given as `{"history": ["item-1", "item-2"]}`, one or a list of them.
