@@ -18,7 +18,8 @@ from seqrec import Ranker, Recommender
 from seqrec.baselines import ContentKNN, ItemKNN, Popularity
 from seqrec.data import PreparedData
 from seqrec.evaluation import PROTOCOL, evaluate
-from seqrec.report import comparison_table, plot_comparison, plot_training, read_metrics, trainer_log, update_metrics
+from seqrec.folders import read_json
+from seqrec.report import comparison_table, plot_comparison, plot_training, trainer_log, update_metrics
 
 
 def main(run: Path, k: list[int], split: str, top_k_output: Path | None) -> None:
@@ -56,7 +57,7 @@ def all_rankers(recommender: Recommender, data: PreparedData) -> dict[str, Ranke
 def record(path: Path, results: dict[str, dict[str, Any]]) -> None:
     """Add the test and baseline metrics to metrics.json."""
     model, *baselines = results
-    protocol = PROTOCOL | read_metrics(path).get("protocol", {})
+    protocol = PROTOCOL | read_json(path).get("protocol", {})
     update_metrics(path, protocol=protocol, test=results[model], baselines={name: results[name] for name in baselines})
 
 

@@ -53,4 +53,5 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except ValueError as error:
-        sys.exit(f"recommend.py: {error}")
+        print(f"recommend.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -24,4 +24,5 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except (ValueError, FetchError) as error:
-        sys.exit(f"train.py: {error}")
+        print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -281,6 +281,6 @@ def _parse_json_object(name: str, text: str) -> dict[str, str]:
         raise ValueError(
             f'{name} must be a JSON object like \'{{"sku": "item_id"}}\', not {text!r}: {error}'
         ) from None
-    if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise ValueError(f"{name} must map column names to column names, not {text!r}.")
     return value

@@ -1,9 +1,6 @@
 """The model folder, which is the Hub repository: written whole, checked when read."""
 
-import json
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import PreTrainedTokenizerFast
 
+from seqrec.folders import read_json, write_json, written_whole
 from seqrec.model import SeqRecConfig, SeqRecForNextItem, pipeline_seqrec
 from seqrec.model.pipeline_seqrec import TASK
 
@@ -60,16 +58,16 @@ class ModelFolder:
             or "item_id" not in items.column_names
         ):
             raise ValueError(
-                f"{str(folder / ITEMS_FILE)!r} has {len(items)} rows and the columns {items.column_names}, but the model "
-                f"knows {model.config.vocab_size - model.config.num_special_tokens} items by `item_id`. "
+                f"{str(folder / ITEMS_FILE)!r} has {len(items)} rows and the columns {items.column_names}, but "
+                f"the model knows {model.config.vocab_size - model.config.num_special_tokens} items by `item_id`. "
                 "The folder mixes two models; save or download it again."
             )
         return cls(
             model=model.eval(),
             tokenizer=PreTrainedTokenizerFast.from_pretrained(folder),
             items=items,
-            metrics=_read_json(folder / METRICS_FILE),
-            preparation=_read_json(folder / PREPARATION_FILE),
+            metrics=read_json(folder / METRICS_FILE),
+            preparation=read_json(folder / PREPARATION_FILE),
         )
 
     def save(self, path: str | Path) -> None:
@@ -78,24 +76,16 @@ class ModelFolder:
         Raises:
             ValueError: If something other than a model folder stands there.
         """
-        path = Path(path)
-        if path.exists() and not (path / CONFIG_FILE).is_file():
-            raise ValueError(f"{str(path)!r} exists and is no model folder; choose another path or remove it.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
-            folder = Path(temporary) / "model"
-            pipeline = {"impl": "pipeline_seqrec.NextItemPipeline", "pt": ["AutoModel"], "type": "text"}
-            self.model.config.custom_pipelines = {TASK: pipeline}
+        pipeline = {"impl": "pipeline_seqrec.NextItemPipeline", "pt": ["AutoModel"], "type": "text"}
+        self.model.config.custom_pipelines = {TASK: pipeline}
+        shown = [name for name in self.model.config.display_columns or [] if name in self.items.column_names]
+        with written_whole(path, CONFIG_FILE) as folder:
             self.model.save_pretrained(folder)
             shutil.copy(pipeline_seqrec.__file__, folder)
             self.tokenizer.save_pretrained(folder)
-            shown = [name for name in self.model.config.display_columns or [] if name in self.items.column_names]
             pq.write_table(_plain_table(self.items.select_columns(["item_id", *shown, "count"])), folder / ITEMS_FILE)
-            for name, content in ((METRICS_FILE, self.metrics), (PREPARATION_FILE, self.preparation)):
-                (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            if path.exists():
-                os.replace(path, Path(temporary) / "replaced")
-            os.replace(folder, path)
+            write_json(folder / METRICS_FILE, self.metrics)
+            write_json(folder / PREPARATION_FILE, self.preparation)
 
 
 def _plain_table(items: Dataset) -> pa.Table:
@@ -122,21 +112,8 @@ def _check_kind(folder: Path) -> None:
         raise ValueError(
             f"{str(folder)!r} is not a finished seqrec model: {missing} missing.{hint or ' Train or save it again.'}"
         )
-    kind = _read_json(folder / CONFIG_FILE).get("model_type")
+    kind = read_json(folder / CONFIG_FILE).get("model_type")
     if kind != SeqRecConfig.model_type:
         raise ValueError(
             f"{str(folder)!r} holds a model of type {kind!r}, and seqrec loads {SeqRecConfig.model_type!r} only."
         )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an absent file is an empty one."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{str(path)!r} is not JSON: {error}. Save or download the model again.") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{str(path)!r} must hold a JSON object, not {type(content).__name__}.")
-    return content

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from seqrec.extras import require
+from seqrec.folders import read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,21 +17,7 @@ KEYS = ("dataset", "split", "num_items", "num_users", "protocol", "validation", 
 MODEL_COLOUR, BASELINE_COLOUR, TEXT_COLOUR, GRID_COLOUR = "#2563eb", "#a3adbb", "#1f2937", "#e5e7eb"
 
 
-def read_metrics(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what metrics.json holds, an empty dict where there is no such file yet."""
-    path = Path(path)
-    if not path.exists():
-        return {}
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}). Delete it and evaluate again.") from error
-    if not isinstance(metrics, dict):
-        raise ValueError(f"{path} holds a {type(metrics).__name__}, expected an object. Delete it and evaluate again.")
-    return metrics
-
-
-def update_metrics(path: str | os.PathLike[str], **parts: Any) -> dict[str, Any]:  # noqa: ANN401 (JSON values)
+def update_metrics(path: str | Path, **parts: Any) -> dict[str, Any]:  # noqa: ANN401 (JSON values)
     """Put parts into metrics.json beside those already there, in one step, and return the whole.
 
     The file is written under a temporary name and renamed, so that a reader never sees half of it.
@@ -47,15 +32,9 @@ def update_metrics(path: str | os.PathLike[str], **parts: Any) -> dict[str, Any]
     unknown = sorted(set(parts) - set(KEYS))
     if unknown:
         raise ValueError(f"metrics.json has no {unknown}; its keys are {list(KEYS)}. Use one of them.")
-    merged = read_metrics(path) | parts
+    merged = read_json(path) | parts
     metrics = {key: merged[key] for key in sorted(merged, key=lambda key: (KEYS + (key,)).index(key))}
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_json(path, metrics)
     return metrics
 
 
@@ -109,7 +88,7 @@ def _caption(results: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{caption}\n{unranked:,} targets are seen items or not in the catalogue: misses" if unranked else caption
 
 
-def plot_comparison(results: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
+def plot_comparison(results: Mapping[str, Mapping[str, Any]], path: str | Path) -> None:
     """Draw every ranker's NDCG with seen items excluded and its interval as a bar into a PNG.
 
     Args:
@@ -143,7 +122,7 @@ def plot_comparison(results: Mapping[str, Mapping[str, Any]], path: str | os.Pat
     _save(figure, path)
 
 
-def plot_training(log_history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
+def plot_training(log_history: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Draw the training loss and the validation NDCG over the epochs into a PNG.
 
     Args:
@@ -211,14 +190,12 @@ def _tidy(axes: Axes, grid: Literal["x", "y"]) -> None:
     axes.set_axisbelow(True)
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def _save(figure: Figure, path: str | Path) -> None:
     """Write the PNG, making its folder."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
-def trainer_log(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return the log history of the longest training state saved anywhere in a run folder, empty without one."""
-    states = [json.loads(path.read_text(encoding="utf-8")) for path in Path(run).rglob("trainer_state.json")]
-    longest: dict[str, Any] = max(states, key=lambda state: state.get("global_step", 0), default={})
-    return list(longest.get("log_history", []))
+def trainer_log(run: str | Path) -> list[dict[str, Any]]:
+    """Return the log history of the run in a run folder, empty without one."""
+    return list(read_json(Path(run) / "logs" / "trainer_state.json").get("log_history", []))

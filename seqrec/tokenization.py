@@ -9,10 +9,10 @@ from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
+from seqrec.data.columns import SPECIAL_TOKENS
+
 if TYPE_CHECKING:
     from seqrec.model import SeqRecConfig
-
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[MASK]")
 
 
 def build_tokenizer(item_ids: Sequence[str], config: "SeqRecConfig") -> PreTrainedTokenizerFast:

@@ -21,13 +21,14 @@ from seqrec.arguments import Arguments, DataArguments, SeqRecTrainingArguments, 
 from seqrec.content import ContentVectors, encode_text, half_whiten
 from seqrec.data import PreparedData, prepare
 from seqrec.data.collation import Objective, TrainingWindows
+from seqrec.data.columns import SPECIAL_TOKENS
 from seqrec.data.reading import Tabular
 from seqrec.estimate import Estimate, estimate_run, peak_memory_mb
 from seqrec.evaluation import PROTOCOL
 from seqrec.model import SeqRecConfig, SeqRecForNextItem
 from seqrec.model_folder import ModelFolder
 from seqrec.recommender import Recommender
-from seqrec.tokenization import SPECIAL_TOKENS, build_tokenizer, tokenize
+from seqrec.tokenization import build_tokenizer, tokenize
 from seqrec.trainer import SeqRecTrainer
 
 logger = logging.getLogger(__name__)

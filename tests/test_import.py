@@ -8,7 +8,7 @@ import pytest
 import seqrec
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("torch", "transformers", "datasets", "numpy", "pyarrow", "daft")
+HEAVY = ("torch", "transformers", "datasets", "numpy", "pyarrow", "polars")
 
 
 def test_importing_seqrec_imports_nothing_heavy():

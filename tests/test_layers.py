@@ -9,7 +9,7 @@ import seqrec
 PACKAGE = Path(seqrec.__file__).parent
 
 LAYERS = [
-    ["extras", "fetching", "metrics", "model", "ranker"],
+    ["extras", "fetching", "folders", "metrics", "model", "ranker"],
     ["data"],
     ["content", "estimate", "evaluation", "model_folder", "tokenization"],
     ["baselines"],

@@ -206,6 +206,6 @@ def test_a_folder_that_is_no_model_is_refused(toy_run, tmp_path):
 
 def test_saving_over_something_else_is_refused(recommender, tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="no model folder"):
+    with pytest.raises(ValueError, match="has no config.json"):
         recommender.save_pretrained(tmp_path)
     assert (tmp_path / "thesis.tex").exists()

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from seqrec.report import comparison_table, plot_comparison, plot_training, read_metrics, trainer_log, update_metrics
+from seqrec.folders import read_json
+from seqrec.report import comparison_table, plot_comparison, plot_training, trainer_log, update_metrics
 
 
 def result(ndcg, unranked=0):
@@ -57,10 +58,10 @@ def test_nothing_to_compare_is_answered_with_a_sentence():
 
 def test_metrics_are_merged_and_written_whole(tmp_path):
     path = tmp_path / "metrics.json"
-    assert read_metrics(path) == {}
+    assert read_json(path) == {}
     update_metrics(path, train={"seconds": 3}, validation={"ndcg@10": 0.1}, protocol={"split": "leave_one_out"})
     update_metrics(path, test=RESULTS["seqrec"], baselines={"item-kNN": RESULTS["item-kNN"]})
-    metrics = read_metrics(path)
+    metrics = read_json(path)
     assert list(metrics) == ["protocol", "validation", "test", "baselines", "train"]
     assert metrics["train"] == {"seconds": 3}
     assert metrics["test"]["exclude_seen"]["ndcg@10_ci"] == [0.12 - 0.01, 0.12 + 0.01]
@@ -78,7 +79,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     update_metrics(path, dataset="demo")
     with pytest.raises(ValueError):
         update_metrics(path, test={"ndcg@10": float("nan")})
-    assert read_metrics(path) == {"dataset": "demo"}
+    assert read_json(path) == {"dataset": "demo"}
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
 
 
@@ -88,19 +89,16 @@ def test_unknown_keys_and_broken_files_are_refused(tmp_path):
         update_metrics(path, tets={})
     path.write_text("{")
     with pytest.raises(ValueError, match="not JSON"):
-        read_metrics(path)
+        read_json(path)
     path.write_text("[]")
     with pytest.raises(ValueError, match="holds a list"):
-        read_metrics(path)
+        read_json(path)
 
 
-def test_the_longest_training_state_of_a_run_is_found(tmp_path):
+def test_the_log_of_a_run_is_read_from_its_logs(tmp_path):
     assert trainer_log(tmp_path) == []
-    for step in (10, 20, 9):
-        folder = tmp_path / "checkpoints" / f"checkpoint-{step}"
-        folder.mkdir(parents=True)
-        state = {"global_step": step, "log_history": [entry for entry in LOG if entry["step"] <= step]}
-        (folder / "trainer_state.json").write_text(json.dumps(state))
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "trainer_state.json").write_text(json.dumps({"global_step": 20, "log_history": LOG}))
     assert trainer_log(tmp_path) == LOG
 
 

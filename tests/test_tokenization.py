@@ -3,8 +3,9 @@
 import pytest
 from transformers import AutoTokenizer
 
+from seqrec.data.columns import SPECIAL_TOKENS
 from seqrec.model import SeqRecConfig
-from seqrec.tokenization import SPECIAL_TOKENS, build_tokenizer
+from seqrec.tokenization import build_tokenizer
 
 ITEMS = ["a [MASK] b", "1500", "15001", "[mask]", " x ", "é", "a b"]
 

@@ -9,8 +9,8 @@ CHUNK_ROWS = 65_536
 def half_whiten(vectors: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fit the features `(vectors - mean) @ rotation` with the centred vectors X = U S V' turned into U S^0.5.
 
-    The features have one standard deviation over all their numbers: 1. Directions in which the vectors do not differ
-    (constant columns, fewer items than columns) give zeros.
+    The features have a mean squared length of 1, so that content starts as loud as an id embedding when both are
+    drawn alike. Directions in which the vectors do not differ (constant columns, fewer items than columns) give zeros.
 
     Args:
         vectors: (num_items, width) numbers.
@@ -23,7 +23,7 @@ def half_whiten(vectors: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, n
     >>> mean, rotation = half_whiten(vectors, present=np.array([True, True, True, True, False]))
     >>> features = (vectors - mean) @ rotation
     >>> abs(features[:4]).round(3).tolist()  # 4 and 1 have become 2 and 1, times one number
-    [[1.789, 0.0], [1.789, 0.0], [0.0, 0.894], [0.0, 0.894]]
+    [[1.265, 0.0], [1.265, 0.0], [0.0, 0.632], [0.0, 0.632]]
     """
     width = vectors.shape[1]
     rows = np.flatnonzero(present)
@@ -41,8 +41,8 @@ def half_whiten(vectors: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, n
     kept = singular > singular[0] * SMALLEST_SINGULAR_VALUE
     scale = np.zeros(width)
     scale[kept] = singular[kept] ** -0.5
-    deviation = np.sqrt(singular[kept].sum() / (len(rows) * width))
-    rotation = directions * (scale / deviation if kept.any() else scale)
+    length = np.sqrt(singular[kept].sum() / len(rows))
+    rotation = directions * (scale / length if kept.any() else scale)
     return mean.astype(np.float32), rotation.astype(np.float32)
 
 

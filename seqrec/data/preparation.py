@@ -1,8 +1,6 @@
 """From two tables to a data set that a model trains on: clean, k-core, split, catalogue, report."""
 
 import hashlib
-import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from seqrec.data.histories import Histories
 from seqrec.data.reading import Tabular
 from seqrec.data.sources import load_tables
 from seqrec.data.splits import SplitRows, leave_one_out
+from seqrec.folders import read_json, write_json, written_whole
 
 ITEMS_FILE = "items.parquet"
 REPORT_FILE = "preparation.json"
@@ -48,23 +47,10 @@ class PreparedData:
         Raises:
             ValueError: Something else is in the folder already.
         """
-        folder = Path(folder)
-        if folder.exists() and (
-            not folder.is_dir() or (any(folder.iterdir()) and not (folder / REPORT_FILE).is_file())
-        ):
-            raise ValueError(
-                f"{str(folder)!r} exists and holds no prepared data; expected a new, empty or prepared folder. "
-                "Choose another one, or empty it."
-            )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
-            complete = Path(staging) / "new"
+        with written_whole(folder, REPORT_FILE) as complete:
             self.dataset.save_to_disk(complete)
-            self.items.to_parquet(complete / ITEMS_FILE)
-            (complete / REPORT_FILE).write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
-            if folder.exists():
-                folder.rename(Path(staging) / "old")
-            complete.rename(folder)
+            pyarrow.parquet.write_table(self.items.data.table, complete / ITEMS_FILE)
+            write_json(complete / REPORT_FILE, self.report)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -83,7 +69,7 @@ class PreparedData:
         return cls(
             dataset=datasets.DatasetDict.load_from_disk(folder),
             items=datasets.Dataset(pyarrow.parquet.read_table(folder / ITEMS_FILE)),
-            report=json.loads((folder / REPORT_FILE).read_text(encoding="utf-8")),
+            report=read_json(folder / REPORT_FILE),
         )
 
 

@@ -185,8 +185,8 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         input_ids, attention_mask = self._newest(input_ids, attention_mask)
         if self.config.attention == "bidirectional" and (input_ids[:, -1] != self.config.mask_token_id).any():
             raise ValueError(
-                f"A bidirectional model reads a [MASK] (token {self.config.mask_token_id}) at the end of each history, "
-                "and one is missing here. Tokenize with the model's own tokenizer, which appends it."
+                f"A bidirectional model reads a [MASK] (token {self.config.mask_token_id}) at the end of each "
+                "history, and one is missing here. Tokenize with the model's own tokenizer, which appends it."
             )
         return self._scaled_states(self.model(input_ids, attention_mask).last_hidden_state[:, -1])
 
