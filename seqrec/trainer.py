@@ -184,6 +184,11 @@ class SeqRecTrainer(Trainer):
         super()._load_best_model()
         if self.average and self.state.best_model_checkpoint:
             self.average.load(self.state.best_model_checkpoint)
+            self.keep_average()
+
+    def keep_average(self) -> None:
+        """Let the model carry the averaged weights from now on, where there are any."""
+        if self.average:
             self.average.load_into_model(self.average.average)
 
 

@@ -15,7 +15,7 @@ import torch
 import transformers
 from datasets import Dataset
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
 from seqrec.arguments import Arguments, DataArguments, SeqRecTrainingArguments, parse_settings
 from seqrec.content import ContentVectors, encode_text, half_whiten
@@ -80,6 +80,8 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - start
+    if not training.load_best_model_at_end:
+        trainer.keep_average()
     return _finish(trainer, folder, prepared, run_folder, seconds)
 
 
@@ -164,10 +166,12 @@ def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecT
     if not len(windows):
         raise ValueError("No training history has two interactions, so there is nothing to learn; pass more data.")
     validation = tokenized["validation"]
+    if not len(validation):
+        logger.warning("No user has three interactions, so nothing is validated: training runs to its last epoch.")
+        training.eval_strategy, training.load_best_model_at_end = IntervalStrategy.NO, False
+        return SeqRecTrainer(folder.model, training, windows, None)
     longest_first = np.argsort([-len(tokens) for tokens in validation["input_ids"]], kind="stable")
-    return SeqRecTrainer(
-        folder.model, training, windows, validation.select(longest_first) if len(validation) else None
-    )
+    return SeqRecTrainer(folder.model, training, windows, validation.select(longest_first))
 
 
 def _objective(config: SeqRecConfig, training: SeqRecTrainingArguments) -> Objective:

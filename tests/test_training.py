@@ -103,6 +103,21 @@ def test_early_stopping_ends_a_run_that_no_longer_gets_better(train, toy_interac
     assert len([entry for entry in history_of(tmp_path) if "eval_ndcg@10" in entry]) == 3
 
 
+def test_without_anybody_to_validate_training_runs_to_its_end(train, tmp_path):
+    table = pyarrow.table({"user_id": ["a", "a", "b", "b"], "item_id": ["x", "y", "y", "x"]})
+    recommender = train(table, None, tmp_path, min_interactions=1)
+    assert len(recommender.recommend([["x"]], k=5)[0]) == 1
+    assert recommender.folder.metrics["validation"] == {}
+
+
+def test_the_last_average_is_kept_where_the_best_model_is_not(train, toy_interactions, toy_items, tmp_path):
+    train(toy_interactions, toy_items, tmp_path, load_best_model_at_end=False, early_stopping_patience=0)
+    last = max((tmp_path / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    averaged = load_file(last / "averaged.safetensors")
+    kept = load_file(tmp_path / "model" / "model.safetensors")
+    assert all(torch.equal(kept[name], averaged[name]) for name in averaged)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
