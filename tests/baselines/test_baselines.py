@@ -47,23 +47,26 @@ def test_popularity_ties_count_against_the_target(train, items):
     assert popularity.target_ranks([["a"]], ["c"], exclude_seen=False).tolist() == [4]
 
 
-def test_item_knn_sums_recency_times_closeness(train, items):
-    knn = ItemKNN(train, items, window=2, recency=0.5, backward=0.25, distance_power=1, history_power=0, item_power=0)
-    # forward: a-b 1 + 1, b-c 1, a-c 1/2, a-d 1; backward a quarter of it
-    scores = knn.score([["a", "b"], ["d", "z", "z", "c"]])
-    assert scores[0].tolist() == [2 / 4, 2 / 2, 1 + 1 / 4, 1 / 2, 0 - 1]
-    assert scores[1].tolist() == [1 / 8 + 1 / 4 / 2, 1 / 4, 1 / 4 - 1, 1 / 4 - 1, -1]
+def test_item_knn_sums_the_cosines_of_a_history(train, items):
+    # a was taken by w, x, y; b by w, x; c by w; d by y
+    scores = ItemKNN(train, items).score([["a"], ["b", "c", "z"]])
+    ab, ac, ad, bc = 2 / 6**0.5, 1 / 3**0.5, 1 / 3**0.5, 1 / 2**0.5
+    assert scores[0].tolist() == pytest.approx([3 / 4 - 1, ab, ac, ad, -1])  # what is no neighbour: popularity - 1
+    assert scores[1].tolist() == pytest.approx([ab + ac, bc, bc, 1 / 4 - 1, -1])
 
 
-def test_item_knn_holds_popular_items_back_by_what_they_co_occur(train, items):
-    knn = ItemKNN(train, items, window=1, backward=1, history_power=1, item_power=0.5)
-    # a-b 2, b-c 1, a-d 1: a co-occurs 3 times in all, b 3, c 1, d 1; one is added to each
-    assert knn.score([["a"]])[0, [1, 3]].tolist() == pytest.approx([2 / 4 / 4**0.5, 1 / 4 / 2**0.5])
+def test_item_knn_does_not_see_order_or_repeats(train, items):
+    knn = ItemKNN(train, items)
+    np.testing.assert_array_equal(knn.score([["c", "b", "c"]]), knn.score([["b", "c"]]))
+    twice = Dataset.from_dict({"history": [["a", "b", "a", "b", "c"], ["a", "b"], ["d", "a"]]})
+    np.testing.assert_array_equal(ItemKNN(twice, items).score([["a"]])[:, 1:4], knn.score([["a"]])[:, 1:4])
 
 
-def test_item_knn_reads_only_the_newest_items(train, items):
-    knn = ItemKNN(train, items, max_history=1)
-    np.testing.assert_array_equal(knn.score([["c", "d", "a"]]), knn.score([["a"]]))
+def test_item_knn_keeps_the_nearest_neighbours_of_each_item(train, items):
+    knn = ItemKNN(train, items, num_neighbours=1)
+    assert knn.score([["a"]])[0, 1] > 0  # b is a's nearest
+    assert (knn.score([["a"]])[0, 2:] < 0).all()
+    assert knn.score([["c"]])[0, 1] > 0  # b is c's nearest as well
 
 
 def test_content_knn_is_the_cosine_with_the_weighted_mean_of_unit_vectors(train, items):
