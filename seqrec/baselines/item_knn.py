@@ -51,10 +51,8 @@ def nearest_columns(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
     """Return the cosines of each column (row of the result) with its `k` nearest other columns, the rest left out.
 
     >>> taken = sparse.csr_array([[1, 1, 0], [1, 1, 1], [0, 0, 1]], dtype=np.float32)
-    >>> nearest_columns(taken, k=1).toarray().round(2)
-    array([[0., 1., 0.],
-           [1., 0., 0.],
-           [0.5, 0., 0.]], dtype=float32)
+    >>> nearest_columns(taken, k=1).toarray().round(2).tolist()
+    [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.5, 0.0, 0.0]]
     """
     norms = np.sqrt(np.maximum(matrix.power(2).sum(axis=0), 1))
     unit = sparse.csc_array(matrix @ sparse.diags_array(1 / norms), dtype=np.float32)
