@@ -66,9 +66,9 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
     training = arguments.training
     threads = training.apply_threads()
     run_folder = Path(training.output_dir or "runs/seqrec")
-    checkpoint = _start_run_folder(run_folder, training)
     transformers.set_seed(training.seed)
     with training.main_process_first(desc="preparing data and content"):
+        checkpoint = _start_run_folder(run_folder, training)
         prepared = load_data(arguments.data, interactions, items)
         text = load_text(arguments.data, prepared.items)
     folder = build_model(arguments, prepared, text)
@@ -99,6 +99,11 @@ def load_data(data: DataArguments, interactions: Tabular | None = None, items: T
             "or `dataset: movielens-100k` for a named data set."
         )
     if isinstance(source, str | Path) and Path(source).is_dir():
+        if catalogue is not None or data.column_mapping is not None or data.min_value is not None:
+            raise ValueError(
+                f"{str(source)!r} is already prepared: items, column_mapping and min_value have no effect on it. "
+                "Leave them out, or prepare the source again."
+            )
         return PreparedData.load(source)
     return prepare(
         source,
@@ -259,7 +264,7 @@ def _finish(
     recommender = Recommender(folder)
     validation = prepared.dataset["validation"]
     folder.metrics = {
-        "dataset": prepared.report.get("name"),
+        "dataset": prepared.report["source"]["name"],
         "split": prepared.report["split"]["name"],
         "num_items": prepared.report["num_items"],
         "num_users": prepared.report["num_users"],

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,14 +41,13 @@ print(json.dumps(answers))
 """
 
 
-@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
-def test_transformers_alone_gives_the_same_lists(toy_run, attention, tmp_path):
-    folder = toy_run(attention) / "model"
+def check_answers(python, folder, cwd):
+    """Run the program with an interpreter and compare every list with the recommender's."""
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), json.dumps(HISTORIES)],
+        [python, "-c", PROGRAM, str(folder), json.dumps(HISTORIES)],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=cwd,
         check=False,
     )
     assert run.returncode == 0, run.stderr
@@ -62,3 +62,21 @@ def test_transformers_alone_gives_the_same_lists(toy_run, attention, tmp_path):
         assert [row["item_id"] for row in got] == [row["item_id"] for row in wanted]
         assert [row["score"] for row in got] == pytest.approx([row["score"] for row in wanted], abs=1e-4)
     assert [row["item_id"] for row in answers["one"]] == [row["item_id"] for row in everything[0][:3]]
+
+
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_transformers_alone_gives_the_same_lists(toy_run, attention, tmp_path):
+    check_answers(sys.executable, toy_run(attention) / "model", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_second_environment_gives_the_same_lists(toy_run, tmp_path):
+    """An environment that has torch and transformers in our versions, and no seqrec."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    constraints = Path(__file__).parent.parent / "constraints.txt"
+    install = [python, "-m", "pip", "install", "-q", "-c", str(constraints), "torch", "transformers"]
+    subprocess.run(install, check=True)
+    for attention in ("causal", "bidirectional"):
+        check_answers(python, toy_run(attention) / "model", tmp_path)

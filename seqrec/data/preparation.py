@@ -110,7 +110,12 @@ def prepare(
     catalogue, coverage = build_catalogue(item_ids, histories.item_counts(splits["train"]), total_counts, content)
     dataset = {name: datasets.Dataset(histories.rows(rows)) for name, rows in splits.items()}
     report = {
-        "source": {"sha256": table_sha256(log), "num_interactions": log.num_rows, "columns": log.column_names},
+        "source": {
+            "name": source_name(interactions),
+            "sha256": table_sha256(log),
+            "num_interactions": log.num_rows,
+            "columns": log.column_names,
+        },
         "settings": settings,
         "steps": steps,
         "order": ["timestamp", "row"] if histories.timestamps is not None else ["row"],
@@ -121,6 +126,20 @@ def prepare(
         "num_interactions": kept.num_rows,
     }
     return PreparedData(datasets.DatasetDict(dataset), datasets.Dataset(catalogue), report)
+
+
+def source_name(source: Tabular) -> str:
+    """Return what a source is called: a data set's name, the names of files without their folders, or its type.
+
+    >>> source_name("movielens-100k"), source_name("owner/clicks"), source_name(["/home/me/a.csv", "b.csv"])
+    ('movielens-100k', 'owner/clicks', 'a.csv, b.csv')
+    """
+    if isinstance(source, str | Path):
+        is_file = isinstance(source, Path) or Path(source).suffix
+        return Path(source).name if is_file else str(source)
+    if isinstance(source, list | tuple):
+        return ", ".join(map(source_name, source))
+    return type(source).__name__
 
 
 def table_sha256(table: pa.Table) -> str:

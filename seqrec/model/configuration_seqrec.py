@@ -2,6 +2,14 @@
 
 from typing import Literal
 
+import transformers
+
+if int(transformers.__version__.split(".")[0]) < 5:
+    raise ImportError(
+        f"This model needs transformers 5 or newer, and {transformers.__version__} is installed: "
+        "python -m pip install --upgrade transformers"
+    )
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 

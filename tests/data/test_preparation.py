@@ -209,7 +209,8 @@ def test_the_report_holds_no_user_and_no_path(toy_interactions, tmp_path):
     path.write_text("\n".join(map(json.dumps, toy_interactions.to_pylist())))
     prepared = prepare(path, min_interactions=3)
     prepared.save(tmp_path / "prepared")
-    assert prepared.report["source"] == prepare(toy_interactions, min_interactions=3).report["source"]
+    same = prepare(toy_interactions, min_interactions=3).report["source"]
+    assert prepared.report["source"] == {**same, "name": "log.jsonl"}
     for file in (tmp_path / "prepared").rglob("*.json"):
         assert str(tmp_path) not in file.read_text()
         assert "u07" not in file.read_text()
