@@ -74,8 +74,8 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
     folder = build_model(arguments, prepared, text)
     trainer = build_trainer(folder, prepared, training)
     estimate = estimate_run(folder.model, trainer.windows, training.per_device_train_batch_size)
-    _announce(prepared, folder.model, trainer, threads, estimate)
     if training.should_save:
+        _announce(prepared, folder.model, trainer, threads, estimate)
         prepared.save(run_folder / "data")
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
