@@ -29,6 +29,8 @@ def main(run: Path, k: list[int], split: str, top_k_output: Path | None) -> None
             raise FileNotFoundError(f"{folder} does not exist. Give the folder that scripts/train.py wrote.")
     recommender = Recommender.from_pretrained(run / "model")
     data = PreparedData.load(run / "data")
+    if data.report != recommender.folder.preparation:
+        raise ValueError(f"{run}/data is not what {run}/model was trained on: a newer run began here. Let it finish.")
     rows = data.dataset[split]
     results = {name: evaluate(ranker, rows, k) for name, ranker in all_rankers(recommender, data).items()}
     if split == "test":

@@ -9,10 +9,10 @@ The folder holds the splits (`datasets.load_from_disk`), items.parquet and prepa
 """
 
 import argparse
-import json
 import sys
 from typing import Any
 
+from seqrec.arguments import parse_mapping
 from seqrec.data import prepare
 from seqrec.fetching import FetchError
 
@@ -22,7 +22,7 @@ def main(arguments: argparse.Namespace) -> None:
     prepared = prepare(
         arguments.interactions or arguments.dataset,
         arguments.items,
-        column_mapping=arguments.column_mapping,
+        column_mapping=parse_mapping(arguments.column_mapping) if arguments.column_mapping else None,
         min_interactions=arguments.min_interactions,
         min_value=arguments.min_value,
         drop_duplicates=arguments.drop_duplicates,
@@ -48,19 +48,6 @@ def report_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def json_object(text: str) -> dict[str, str]:
-    """Return a JSON object as a dict."""
-    try:
-        mapping = json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is not JSON ({error}); expected an object such as {{"sku": "item_id"}}'
-        ) from error
-    if not isinstance(mapping, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is a JSON {type(mapping).__name__}; expected an object")
-    return mapping
-
-
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -68,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     source.add_argument("--dataset", help="a named data set, or a data set of the Hub")
     source.add_argument("--interactions", nargs="+", help="files or globs: CSV, TSV, JSONL, Parquet")
     parser.add_argument("--items", nargs="+", help="files with one row an item")
-    parser.add_argument("--column_mapping", type=json_object, help="JSON: their column names to ours")
+    parser.add_argument("--column_mapping", help="JSON: their column names to ours")
     parser.add_argument("--min_interactions", type=int, default=5, help="least interactions of a user and of an item")
     parser.add_argument("--min_value", type=float, help="least value that counts as an interaction")
     parser.add_argument("--drop_duplicates", action=argparse.BooleanOptionalAction, default=True)
@@ -79,6 +66,6 @@ def parse_arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     try:
         main(parse_arguments())
-    except (ValueError, FetchError) as error:
+    except (ValueError, OSError, FetchError) as error:
         print(f"prepare.py: {error}", file=sys.stderr)
         sys.exit(2)

@@ -7,10 +7,14 @@ Items of a history are named by title or id, oldest first.
 """
 
 import argparse
-import json
+import os
 import sys
+from pathlib import Path
+
+from datasets import Dataset
 
 from seqrec import Recommender
+from seqrec.arguments import parse_mapping
 
 
 def main(argv: list[str]) -> None:
@@ -24,12 +28,18 @@ def main(argv: list[str]) -> None:
             shown = " | ".join(str(value) for name, value in row.items() if name not in ("item_id", "score"))
             print(f"{rank:3}  {row['score']:8.3f}  {row['item_id']:>8}  {shown}")
         return
-    users = recommender.recommend_users(
-        arguments.interactions, arguments.k, arguments.column_mapping, not arguments.include_seen
-    )
-    writers = {"parquet": users.to_parquet, "csv": users.to_csv, "jsonl": users.to_json}
-    writers[arguments.output.rsplit(".", 1)[-1]](arguments.output)
+    mapping = parse_mapping(arguments.column_mapping) if arguments.column_mapping else None
+    users = recommender.recommend_users(arguments.interactions, arguments.k, mapping, not arguments.include_seen)
+    write(users, arguments.output)
     print(f"{len(users):,} rows in {arguments.output}")
+
+
+def write(table: Dataset, path: Path) -> None:
+    """Write the table in the format that the file's name says, whole or not at all."""
+    temporary = path.with_name(f".{path.name}")
+    writers = {".parquet": table.to_parquet, ".csv": table.to_csv, ".jsonl": table.to_json}
+    writers[path.suffix](str(temporary))
+    os.replace(temporary, path)
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -39,19 +49,23 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--history", nargs="*", help="titles or ids of one history, oldest first; may be empty")
     what.add_argument("--interactions", nargs="+", help="files of interactions: recommend for every user in them")
-    parser.add_argument("--output", help="where the lists go: .parquet, .csv or .jsonl (with --interactions)")
-    parser.add_argument("--column_mapping", type=json.loads, help='their column to ours: {"customer": "user_id"}')
+    parser.add_argument(
+        "--output", type=Path, help="where the lists go: .parquet, .csv or .jsonl (with --interactions)"
+    )
+    parser.add_argument("--column_mapping", help='their column to ours: {"customer": "user_id"}')
     parser.add_argument("--k", type=int, default=10, help="items a list")
     parser.add_argument("--include_seen", action="store_true", help="items of the history may come back")
     arguments = parser.parse_args(argv)
-    if arguments.interactions and not (arguments.output or "").endswith((".parquet", ".csv", ".jsonl")):
-        parser.error(f"--output must name a .parquet, .csv or .jsonl file, not {arguments.output!r}")
+    if arguments.interactions and (arguments.output or Path()).suffix not in (".parquet", ".csv", ".jsonl"):
+        parser.error(f"--output must name a .parquet, .csv or .jsonl file, not {str(arguments.output)!r}")
+    if arguments.history is not None and arguments.output:
+        parser.error("--output goes with --interactions; the list of one --history is printed")
     return arguments
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"recommend.py: {error}", file=sys.stderr)
         sys.exit(2)

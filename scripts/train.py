@@ -23,6 +23,6 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (ValueError, FetchError) as error:
+    except (ValueError, OSError, ImportError, FetchError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)

@@ -11,10 +11,17 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.integrations.integration_utils import get_available_reporting_integrations
+from transformers.trainer_utils import IntervalStrategy
 
 from seqrec.content import DEFAULT_TEXT_ENCODER
 from seqrec.model import SeqRecConfig
 
+VALIDATION_CUTS = (10, 20)
+METRICS = tuple(f"{metric}@{cut}" for metric in ("ndcg", "hr", "mrr") for cut in VALIDATION_CUTS)
+UNREAD = {"data_seed": None, "train_sampling_strategy": "random", "label_smoothing_factor": 0.0}
+"""Fields of `TrainingArguments` that our windows and loss have no use for, at the only value they may have."""
+DATA_SOURCE = ("dataset", "interactions", "items", "column_mapping")
 MODEL_SETTINGS = (
     "hidden_size",
     "num_hidden_layers",
@@ -74,10 +81,15 @@ class DataArguments:
             self.text_encoder = None
         if self.min_interactions < 1:
             raise ValueError(f"min_interactions={self.min_interactions} must be at least 1.")
+        if self.dataset is not None and self.interactions is not None:
+            raise ValueError(
+                f"Both dataset={self.dataset!r} and interactions={self.interactions!r} are named; expected one. "
+                "Leave one of them out."
+            )
 
     def mapping(self) -> dict[str, str] | None:
         """Return `column_mapping`, parsed."""
-        return None if self.column_mapping is None else _parse_json_object("column_mapping", self.column_mapping)
+        return None if self.column_mapping is None else parse_mapping(self.column_mapping)
 
 
 @dataclass
@@ -122,16 +134,22 @@ class SeqRecTrainingArguments(TrainingArguments):
         default=None,
         metadata={"nargs": "?", "const": "last", "help": "A checkpoint folder; without one, the run's last."},
     )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "Resume the patience of early stopping, too."}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Batches hold what the model reads."})
     ddp_broadcast_buffers: bool | None = field(
         default=False, metadata={"help": "Frozen content vectors are the same everywhere: do not send them each step."}
     )
 
     def __post_init__(self) -> None:
+        if IntervalStrategy(self.eval_strategy) == IntervalStrategy.NO:
+            self.load_best_model_at_end = False  # there is no best one
         super().__post_init__()
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
         if self.dataloader_persistent_workers:
             raise ValueError("dataloader_persistent_workers would keep the windows of the first epoch; leave it off.")
+        self._check_inherited()
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay={self.average_decay} must be at least 0 and below 1.")
         if not 0 < self.mask_probability < 1:
@@ -141,6 +159,20 @@ class SeqRecTrainingArguments(TrainingArguments):
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
         if self.num_threads is not None and self.num_threads < 1:
             raise ValueError(f"num_threads={self.num_threads} must be at least 1.")
+
+    def _check_inherited(self) -> None:
+        """Refuse values of inherited fields that would break later, or that nothing would read."""
+        for name, only in UNREAD.items():
+            if getattr(self, name) != only:
+                raise ValueError(f"{name}={getattr(self, name)!r} has no effect on a recommender; leave it out.")
+        metric = str(self.metric_for_best_model).removeprefix("eval_")
+        if metric not in METRICS:
+            raise ValueError(f"metric_for_best_model={metric!r} is not measured; choose one of {', '.join(METRICS)}.")
+        missing = sorted(set(self.report_to or []) - set(get_available_reporting_integrations()))
+        if missing:
+            raise ValueError(f"report_to={missing[0]!r} is not installed here: python -m pip install {missing[0]}")
+        if self.softmax_chunk_size == 0 and self.softmax_dtype == "bfloat16":
+            raise ValueError("softmax_chunk_size=0 is the plain formula, in float32; leave softmax_dtype out.")
 
     def apply_threads(self) -> int:
         """Give this process its share of the cores, whatever OMP_NUM_THREADS says, and return it."""
@@ -225,7 +257,7 @@ def _check_known(name: str) -> None:
 def parse_command_line(argv: Sequence[str]) -> Arguments:
     """Return the settings of `[CONFIG.yaml] [--name value ...]`; what is said later wins.
 
-    `--interactions` on the command line replaces the `dataset` of the config.
+    A `--dataset` or `--interactions` on the command line replaces the data of the config, its items and columns too.
 
     Raises:
         ValueError: If the config cannot be read, a name is unknown or a value has the wrong type.
@@ -235,9 +267,9 @@ def parse_command_line(argv: Sequence[str]) -> Arguments:
     rest = list(argv)
     if rest and not rest[0].startswith("-"):
         settings = read_config(rest.pop(0))
-    if any(argument.split("=")[0] == "--interactions" for argument in rest):
-        settings.pop("dataset", None)
     parse_settings(settings)  # the config alone must be right: its mistakes are named as its own
+    if {word.split("=")[0] for word in rest} & {"--interactions", "--dataset"}:
+        settings = {name: value for name, value in settings.items() if name not in DATA_SOURCE}
     return _parse([*_to_argv(settings), *rest])
 
 
@@ -259,12 +291,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def _to_argv(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as command-line words; None keeps the default."""
+    """Settings as command-line words; None keeps a default of None and means `none` elsewhere."""
+    defaults = {setting.name: setting.default for cls in _CLASSES for setting in dataclasses.fields(cls)}
     argv: list[str] = []
     for name, value in settings.items():
         if value is None:
-            continue
-        if isinstance(value, Mapping):
+            argv += [] if defaults.get(name) is None else [f"--{name}=none"]
+        elif isinstance(value, Mapping):
             argv += [f"--{name}", json.dumps(dict(value))]
         elif isinstance(value, list | tuple):
             argv += [f"--{name}", *map(str, value)]
@@ -273,14 +306,21 @@ def _to_argv(settings: Mapping[str, Any]) -> list[str]:
     return argv
 
 
-def _parse_json_object(name: str, text: str) -> dict[str, str]:
-    """Read a JSON object of strings."""
+def parse_mapping(text: str) -> dict[str, str]:
+    """Read a column mapping, a JSON object of strings.
+
+    >>> parse_mapping('{"sku": "item_id"}')
+    {'sku': 'item_id'}
+
+    Raises:
+        ValueError: If it is something else.
+    """
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(
-            f'{name} must be a JSON object like \'{{"sku": "item_id"}}\', not {text!r}: {error}'
+            f'column_mapping must be a JSON object like {{"sku": "item_id"}}, not {text!r}: {error}'
         ) from None
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-        raise ValueError(f"{name} must map column names to column names, not {text!r}.")
+        raise ValueError(f"column_mapping must map column names to column names, not {text!r}.")
     return value

@@ -43,7 +43,7 @@ def evaluate(
         `{"num_users": ..., "exclude_seen": {"ndcg@10": ..., "ndcg@10_ci": [low, high], "hr@10": ..., ...},
         "include_seen": {...}}`, the shape of "test" in metrics.json.
     """
-    if not k or min(k) < 1:
+    if isinstance(k, int) or not k or min(k) < 1:
         raise ValueError(f"k={k!r} must name cuts of at least 1, e.g. k=(10, 20).")
     num_items = int(ranker.target_ranks([[]], [NO_ITEM])[0]) - 1
     results: dict[str, Any] = {"num_users": len(dataset)}
@@ -73,14 +73,21 @@ def dataset_ranks(
 
 
 def _summarise(ranks: npt.NDArray[np.int64], k: Sequence[int], num_items: int, seed: int) -> dict[str, Any]:
-    """Return mean and interval of every metric; the rank after the last item is a miss even where k reaches it."""
+    """Return mean and interval of every metric."""
     summary: dict[str, Any] = {"num_unranked": int((ranks > num_items).sum())}
-    for cut in k:
-        for name, values in metric_values(ranks, [min(cut, num_items)]).items():
-            metric = f"{name.partition('@')[0]}@{cut}"
-            summary[metric] = float(values.mean())
-            summary[f"{metric}_ci"] = list(bootstrap_interval(values, seed=seed))
+    for metric, values in user_metrics(ranks, k, num_items).items():
+        summary[metric] = float(values.mean())
+        summary[f"{metric}_ci"] = list(bootstrap_interval(values, seed=seed))
     return summary
+
+
+def user_metrics(ranks: npt.NDArray[np.int64], k: Sequence[int], num_items: int) -> dict[str, npt.NDArray[np.float64]]:
+    """Return every metric of every user; the rank after the last item is a miss even where k reaches it."""
+    values = {}
+    for cut in k:
+        for name, of_users in metric_values(ranks, [min(cut, num_items)]).items():
+            values[f"{name.partition('@')[0]}@{cut}"] = of_users
+    return values
 
 
 def _check_rows(dataset: Dataset) -> None:

@@ -3,28 +3,29 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
 @contextmanager
-def written_whole(folder: str | Path, marker: str) -> Iterator[Path]:
+def written_whole(folder: str | Path, names: Collection[str]) -> Iterator[Path]:
     """Give an empty folder to fill, which takes the name `folder` when the `with` ends without an error.
 
     Args:
-        folder: The final place; an older folder of the same kind there is replaced.
-        marker: A file that every folder of this kind has.
+        folder: The final place; an older folder there is replaced.
+        names: What a folder of this kind may hold. One that holds anything else is somebody's and stays.
 
     Raises:
         ValueError: Something else stands there already.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / marker).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    foreign = [folder.name] if folder.is_file() else sorted({path.name for path in folder.glob("*")} - set(names))
+    if foreign:
         raise ValueError(
-            f"{str(folder)!r} exists and has no {marker}; expected a new or empty folder, or one to be replaced. "
-            "Choose another one, or empty it."
+            f"{str(folder)!r} holds {foreign[0]!r}, which would be lost; expected a new or empty folder, or one to be "
+            "replaced. Choose another one, or empty it."
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 UnknownItems = Literal["warn", "ignore", "raise"]
 Histories = Sequence[Sequence[str]]
 BATCH_SIZE = 256
+ATTENTION_AT_ONCE = 2**24  # attention weights a head of one batch, 64 MB
 NAMED_AT_MOST = 5  # ids in a message
 
 
@@ -72,8 +73,9 @@ class Recommender:
             k: Length of the lists; shorter only where fewer items are left.
             exclude_seen: Leave out every item of the history, however old.
             candidates: Item ids to choose from: one list for all histories, or one a history.
-            exclude: Item ids to leave out: one list for all histories, or one a history.
-            on_unknown_items: What to do with ids outside the catalogue, which are left out in any case.
+            exclude: Item ids to leave out: one list for all histories, or one a history; may name unknown items.
+            on_unknown_items: What to do about ids of histories and candidates that are outside the catalogue, which
+                are left out in any case.
 
         Returns:
             For each history a list of `{"item_id", "score", ...}` with the display columns of the model.
@@ -81,18 +83,14 @@ class Recommender:
         Raises:
             ValueError: If an argument has the wrong shape, or for unknown ids with `on_unknown_items="raise"`.
         """
-        if k < 1:
-            raise ValueError(f"k={k} must be at least 1.")
+        _check_k(k)
         tokens = self._tokens(histories, "histories", on_unknown_items)
-        excluded = self._tokens(_one_each(exclude, len(tokens), "exclude") or [], "exclude", on_unknown_items)
-        choices: list[list[int]] | None = None
-        if candidates is not None:
-            each = _one_each(candidates, len(tokens), "candidates") or []
-            choices = self._tokens(each, "candidates", on_unknown_items)
+        excluded = self._choices(exclude, len(tokens), "exclude", "ignore")
+        choices = self._choices(candidates, len(tokens), "candidates", on_unknown_items)
         results: list[list[dict[str, Any]]] = [[] for _ in tokens]
         for rows, chosen in self._groups(tokens, choices):
             batch = self._batch([tokens[row] for row in rows])
-            left_out = collate_histories([excluded[row] for row in rows])["input_ids"] if excluded else None
+            left_out = None if excluded is None else collate_histories([excluded[row] for row in rows])["input_ids"]
             ranking = self.model.rank(
                 **batch,
                 k=k,
@@ -137,6 +135,7 @@ class Recommender:
         Raises:
             ValueError: If an item is not in the catalogue.
         """
+        _check_k(k)
         tokens = torch.tensor(self._known_tokens(item_ids), dtype=torch.long)
         with torch.no_grad():
             vectors = torch.nn.functional.normalize(self.model.encode_items()[self._first :], dim=-1)
@@ -167,7 +166,7 @@ class Recommender:
         with torch.no_grad():
             vectors = self.model.encode_items()
         chosen = vectors[self._first :] if item_ids is None else vectors[self._known_tokens(item_ids)]
-        return chosen.float().cpu().numpy()
+        return chosen.float().cpu().numpy().copy()  # the caller's own: the model keeps its vectors between calls
 
     def target_ranks(
         self, histories: Histories, targets: Sequence[str], exclude_seen: bool = True
@@ -175,6 +174,8 @@ class Recommender:
         """Return the rank of each history's target over the catalogue, as `Ranker` says; unknown ids are ignored."""
         tokens = self._tokens(histories, "histories", "ignore")
         asked = self._convert(targets)
+        if len(asked) != len(tokens):
+            raise ValueError(f"There are {len(asked)} targets for {len(tokens)} histories; give one target a history.")
         ranks = np.empty(len(tokens), dtype=np.int64)
         for rows, _ in self._groups(tokens, None):
             batch = self._batch([tokens[row] for row in rows])
@@ -198,6 +199,8 @@ class Recommender:
     def _find_text(self, query: str) -> str:
         texts = [[text or "" for text in column] for column in self._display.values()]
         wanted = query.casefold()
+        if not wanted.strip():
+            raise ValueError("An empty text names no item; pass an item id or a part of its title.")
         for fits in (lambda text: text == wanted, lambda text: wanted in text):
             rows = sorted({row for column in texts for row, text in enumerate(column) if fits(text.casefold())})
             if len(rows) == 1:
@@ -211,19 +214,37 @@ class Recommender:
     def _convert(self, item_ids: Sequence[str]) -> list[int]:
         """Token ids; what is no item of the catalogue becomes the unknown token, special tokens too."""
         unknown = self.model.config.unk_token_id
-        tokens: Any = self.folder.tokenizer.convert_tokens_to_ids(
-            [str(item) for item in item_ids]
-        )  # a list for a list
+        tokens: Any = self.folder.tokenizer.convert_tokens_to_ids([_as_id(item) for item in item_ids])
         return [token if token >= self._first else unknown for token in tokens]
 
     def _known_tokens(self, item_ids: Sequence[str]) -> list[int]:
+        if isinstance(item_ids, str):
+            raise ValueError(f"item_ids must be a list of item ids, not {item_ids!r}: wrap it in a list.")
         return self._tokens([item_ids], "item_ids", "raise")[0]
+
+    def _choices(
+        self, ids: Sequence[str] | Histories | None, count: int, name: str, on_unknown_items: UnknownItems
+    ) -> list[list[int]] | None:
+        """Tokens of one list of ids for each history; a single list of ids serves all of them."""
+        if ids is None:
+            return None
+        if isinstance(ids, str):
+            raise ValueError(f"{name} must be a list of item ids, or one list a history, not {ids!r}.")
+        every: list[Any] = list(ids)
+        if not any(_is_list(item) for item in every):
+            return self._tokens([every], name, on_unknown_items) * count
+        if len(every) != count:
+            raise ValueError(
+                f"{name} has {len(every)} lists for {count} histories; give one each, or one list of ids for all."
+            )
+        return self._tokens(every, name, on_unknown_items)
 
     def _tokens(self, lists: Histories, name: str, on_unknown_items: UnknownItems) -> list[list[int]]:
         """Token ids of lists of item ids without those outside the catalogue, which are named once."""
         if on_unknown_items not in ("warn", "ignore", "raise"):
             raise ValueError(f"on_unknown_items={on_unknown_items!r} must be 'warn', 'ignore' or 'raise'.")
-        if isinstance(lists, str) or any(isinstance(ids, str) for ids in lists):
+        lists = list(lists)
+        if not all(_is_list(ids) for ids in lists):
             raise ValueError(f"{name} must be a list of lists of item ids, not {lists!r:.60}: wrap it in a list.")
         flat = [item for ids in lists for item in ids]
         tokens = self._convert(flat)
@@ -241,13 +262,18 @@ class Recommender:
         self, tokens: list[list[int]], candidates: list[list[int]] | None
     ) -> Iterator[tuple[list[int], torch.Tensor | None]]:
         """Yield rows that share their candidates, in batches of similar length."""
-        groups: dict[tuple[int, ...] | None, list[int]] = defaultdict(list)
+        groups: dict[int | None, list[int]] = defaultdict(list)  # by the list of candidates itself
         for row in sorted(range(len(tokens)), key=lambda row: len(tokens[row])):
-            groups[None if candidates is None else tuple(candidates[row])].append(row)
-        for chosen, rows in groups.items():
-            unique = None if chosen is None else torch.tensor(list(dict.fromkeys(chosen)), dtype=torch.long)
-            for start in range(0, len(rows), BATCH_SIZE):
-                yield rows[start : start + BATCH_SIZE], unique
+            groups[None if candidates is None else id(candidates[row])].append(row)
+        for rows in groups.values():
+            unique = None
+            if candidates is not None:
+                unique = torch.tensor(list(dict.fromkeys(candidates[rows[0]])), dtype=torch.long)
+            while rows:
+                longest = min(len(tokens[rows[:BATCH_SIZE][-1]]) + 1, self.model.config.max_position_embeddings)
+                size = max(1, min(BATCH_SIZE, ATTENTION_AT_ONCE // longest**2))
+                batch, rows = rows[:size], rows[size:]
+                yield batch, unique
 
     def _batch(self, tokens: list[list[int]]) -> dict[str, torch.Tensor]:
         return {
@@ -271,16 +297,20 @@ class Recommender:
         return rows
 
 
-def _one_each(ids: Sequence[str] | Histories | None, count: int, name: str) -> Histories | None:
-    """One list a history: a single list of ids serves all of them."""
-    if ids is None:
-        return None
-    if isinstance(ids, str):
-        raise ValueError(f"{name} must be a list of item ids, or one list a history, not {ids!r}.")
-    if all(isinstance(item, str) for item in ids):
-        return [ids] * count  # type: ignore[list-item]
-    if len(ids) != count:
-        raise ValueError(
-            f"{name} has {len(ids)} lists for {count} histories; give one each, or one list of ids for all."
-        )
-    return ids
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k={k} must be at least 1.")
+
+
+def _is_list(ids: object) -> bool:
+    """Whether something is a list of ids rather than an id."""
+    return isinstance(ids, Sequence | np.ndarray) and not isinstance(ids, str | bytes)
+
+
+def _as_id(item: object) -> str:
+    """An id as training reads it: text, whole numbers without a fraction.
+
+    >>> _as_id(1500), _as_id(1500.0), _as_id("007")
+    ('1500', '1500', '007')
+    """
+    return str(int(item)) if isinstance(item, float | np.floating) and float(item).is_integer() else str(item)

@@ -63,4 +63,6 @@ def tokenize(dataset: DatasetDict, tokenizer: PreTrainedTokenizerFast) -> Datase
         targets = [tokenizer.convert_tokens_to_ids(items[0]) if items else -1 for items in rows["targets"]]
         return {"input_ids": histories, "target": targets}
 
-    return dataset.map(convert, batched=True, remove_columns=dataset["train"].column_names, desc="Tokenising")
+    columns = dataset["train"].column_names
+    in_memory = {"keep_in_memory": True, "load_from_cache_file": False}  # nothing is left in the folder it came from
+    return dataset.map(convert, batched=True, remove_columns=columns, desc="Tokenising", **in_memory)

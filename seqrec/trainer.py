@@ -13,9 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, TrainerCallback
 
-from seqrec.arguments import SeqRecTrainingArguments
+from seqrec.arguments import VALIDATION_CUTS, SeqRecTrainingArguments
 from seqrec.data.collation import TrainingWindows, collate_histories, collate_windows
-from seqrec.metrics import metric_values
+from seqrec.evaluation import user_metrics
 from seqrec.model import SeqRecForNextItem
 
 AVERAGED_WEIGHTS = "averaged.safetensors"
@@ -114,11 +114,12 @@ class SeqRecTrainer(Trainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             data_collator=collate_windows,
-            compute_metrics=metrics_of_ranks,
+            compute_metrics=self._metrics_of_ranks,
         )
         self.ranker = model
         self.windows = train_dataset
         self.num_targets = 0
+        self.resumed_at_step: int | None = None
         self.add_callback(EpochCounter(train_dataset))
         self.average = WeightAverage(model, args.average_decay) if args.average_decay else None
         if self.average:
@@ -177,6 +178,7 @@ class SeqRecTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self.resumed_at_step = int(Path(resume_from_checkpoint).name.split("-")[-1])
         if self.average:
             self.average.load(resume_from_checkpoint)
 
@@ -191,8 +193,8 @@ class SeqRecTrainer(Trainer):
         if self.average:
             self.average.load_into_model(self.average.average)
 
-
-def metrics_of_ranks(prediction: EvalPrediction) -> dict[str, float]:
-    """Means of the metrics at 10 and 20 from ranks, as `Trainer` asks for them."""
-    ranks = np.asarray(prediction.predictions)
-    return {name: float(values.mean()) for name, values in metric_values(ranks, (10, 20)).items()}
+    def _metrics_of_ranks(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Means of the metrics, as `Trainer` asks for them."""
+        num_items = self.ranker.config.vocab_size - self.ranker.config.num_special_tokens
+        values = user_metrics(np.asarray(prediction.predictions), VALIDATION_CUTS, num_items)
+        return {name: float(of_users.mean()) for name, of_users in values.items()}

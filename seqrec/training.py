@@ -3,19 +3,18 @@
 import dataclasses
 import logging
 import os
-import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from datasets import Dataset
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
+from datasets import Dataset, Value
+from transformers.trainer_utils import IntervalStrategy
 
 from seqrec.arguments import Arguments, DataArguments, SeqRecTrainingArguments, parse_settings
 from seqrec.content import ContentVectors, encode_text, half_whiten
@@ -28,6 +27,7 @@ from seqrec.evaluation import PROTOCOL
 from seqrec.model import SeqRecConfig, SeqRecForNextItem
 from seqrec.model_folder import ModelFolder
 from seqrec.recommender import Recommender
+from seqrec.run_folder import RunFolder
 from seqrec.tokenization import build_tokenizer, tokenize
 from seqrec.trainer import SeqRecTrainer
 
@@ -62,27 +62,30 @@ def train(
 
 def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabular | None = None) -> Recommender:
     """Train by parsed settings; tables that are given replace those the settings name."""
-    _show_progress()
     training = arguments.training
+    run_folder = RunFolder(training.output_dir or "runs/seqrec")
+    training.output_dir = str(run_folder.checkpoints)
     threads = training.apply_threads()
-    run_folder = Path(training.output_dir or "runs/seqrec")
     transformers.set_seed(training.seed)
-    with training.main_process_first(desc="preparing data and content"):
-        checkpoint = _start_run_folder(run_folder, training)
-        prepared = load_data(arguments.data, interactions, items)
-        text = load_text(arguments.data, prepared.items)
-    folder = build_model(arguments, prepared, text)
-    trainer = build_trainer(folder, prepared, training)
-    estimate = estimate_run(folder.model, trainer.windows, training.per_device_train_batch_size)
-    if training.should_save:
-        _announce(prepared, folder.model, trainer, threads, estimate)
-        prepared.save(run_folder / "data")
-    start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    seconds = time.perf_counter() - start
-    if not training.load_best_model_at_end:
-        trainer.keep_average()
-    return _finish(trainer, folder, prepared, run_folder, seconds)
+    with _speaking(), _environment("TENSORBOARD_LOGGING_DIR", str(run_folder.logs)):
+        with training.main_process_first(desc="preparing data and content"):
+            checkpoint = run_folder.find_checkpoint(training.resume_from_checkpoint)
+            prepared = load_data(arguments.data, interactions, items)
+            text = load_text(arguments.data, prepared.items)
+        folder = build_model(arguments, prepared, text)
+        trainer = build_trainer(folder, prepared, training)
+        estimate = estimate_run(folder.model, trainer.windows, training.per_device_train_batch_size)
+        if checkpoint is not None:
+            run_folder.resume(checkpoint, prepared, folder.model.config)
+        if training.should_save:
+            if checkpoint is None:
+                run_folder.start(prepared)
+            _announce(prepared, folder.model, trainer, threads, estimate)
+        trainer.accelerator.wait_for_everyone()
+        start = time.perf_counter()
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        seconds = time.perf_counter() - start
+        return _finish(trainer, folder, prepared, run_folder, seconds)
 
 
 def load_data(data: DataArguments, interactions: Tabular | None = None, items: Tabular | None = None) -> PreparedData:
@@ -99,12 +102,7 @@ def load_data(data: DataArguments, interactions: Tabular | None = None, items: T
             "or `dataset: movielens-100k` for a named data set."
         )
     if isinstance(source, str | Path) and Path(source).is_dir():
-        if catalogue is not None or data.column_mapping is not None or data.min_value is not None:
-            raise ValueError(
-                f"{str(source)!r} is already prepared: items, column_mapping and min_value have no effect on it. "
-                "Leave them out, or prepare the source again."
-            )
-        return PreparedData.load(source)
+        return _load_prepared(Path(source), data, catalogue)
     return prepare(
         source,
         catalogue,
@@ -113,6 +111,22 @@ def load_data(data: DataArguments, interactions: Tabular | None = None, items: T
         min_value=data.min_value,
         drop_duplicates=data.drop_duplicates,
     )
+
+
+def _load_prepared(folder: Path, data: DataArguments, catalogue: Tabular | None) -> PreparedData:
+    """Load prepared data; settings that say something else than it was prepared with are an error."""
+    prepared = PreparedData.load(folder)
+    asked = {name: getattr(data, name) for name in prepared.report["settings"]}
+    other = [name for name, value in prepared.report["settings"].items() if asked[name] != value]
+    usual = DataArguments()
+    ignored = [name for name in other if asked[name] != getattr(usual, name)]
+    ignored += ["items"] * (catalogue is not None) + ["column_mapping"] * (data.column_mapping is not None)
+    if ignored:
+        raise ValueError(
+            f"{str(folder)!r} is already prepared, so {ignored[0]} has no effect on it. Leave it out, or prepare the "
+            "source again with it."
+        )
+    return prepared
 
 
 def load_text(data: DataArguments, items: Dataset) -> ContentVectors | None:
@@ -130,7 +144,7 @@ def build_model(arguments: Arguments, prepared: PreparedData, text: ContentVecto
         **dataclasses.asdict(arguments.model),
         content_sizes={"text": text.vectors.shape[1]} if text else None,
         content_encoders={"text": _origin(text)} if text else None,
-        display_columns=[name for name, column in columns if column.dtype == "string" and name != "item_id"],
+        display_columns=[name for name, column in columns if column == Value("string") and name != "item_id"],
     )
     model = SeqRecForNextItem(config)
     model.softmax_chunk_size = arguments.training.softmax_chunk_size
@@ -174,6 +188,7 @@ def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecT
     if not len(validation):
         logger.warning("No user has three interactions, so nothing is validated: training runs to its last epoch.")
         training.eval_strategy, training.load_best_model_at_end = IntervalStrategy.NO, False
+    if training.eval_strategy == IntervalStrategy.NO:
         return SeqRecTrainer(folder.model, training, windows, None)
     longest_first = np.argsort([-len(tokens) for tokens in validation["input_ids"]], kind="stable")
     return SeqRecTrainer(folder.model, training, windows, validation.select(longest_first))
@@ -205,33 +220,6 @@ def _softmax_dtype(training: SeqRecTrainingArguments) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def _start_run_folder(folder: Path, training: SeqRecTrainingArguments) -> str | None:
-    """Lay out the run folder and return the checkpoint to resume from.
-
-    Raises:
-        ValueError: If an interrupted run stands there, or there is nothing to resume.
-    """
-    checkpoints, logs = folder / "checkpoints", folder / "logs"
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    resume = training.resume_from_checkpoint
-    if resume == "last":
-        if last is None:
-            raise ValueError(f"{str(checkpoints)!r} has no checkpoint to resume from; start without resuming.")
-        resume = last
-    elif resume is not None and not Path(resume).is_dir():
-        raise ValueError(f"There is no checkpoint {resume!r}; the last one here is {last!r}.")
-    elif resume is None and last is not None and not (folder / "model").is_dir():
-        raise ValueError(
-            f"{str(folder)!r} holds an interrupted run ({Path(last).name}). Continue it with "
-            "--resume_from_checkpoint, or choose another --output_dir, or remove the folder."
-        )
-    elif resume is None and training.should_save:
-        shutil.rmtree(checkpoints, ignore_errors=True)  # of a finished run, which this one replaces
-    training.output_dir = str(checkpoints)
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(logs))
-    return resume
-
-
 def _announce(
     prepared: PreparedData, model: SeqRecForNextItem, trainer: SeqRecTrainer, threads: int, estimate: Estimate
 ) -> None:
@@ -258,9 +246,11 @@ def _announce(
 
 
 def _finish(
-    trainer: SeqRecTrainer, folder: ModelFolder, prepared: PreparedData, run_folder: Path, seconds: float
+    trainer: SeqRecTrainer, folder: ModelFolder, prepared: PreparedData, run_folder: RunFolder, seconds: float
 ) -> Recommender:
     """Measure the best model on validation and write the model folder."""
+    if not trainer.args.load_best_model_at_end:
+        trainer.keep_average()
     recommender = Recommender(folder)
     validation = prepared.dataset["validation"]
     folder.metrics = {
@@ -274,26 +264,48 @@ def _finish(
             "seconds": round(seconds, 1),
             "epochs": trainer.state.epoch,
             "interactions_per_second": round(trainer.num_targets / seconds),
+            "resumed_at_step": trainer.resumed_at_step,
             "peak_memory_mb": round(peak_memory_mb(trainer.args.device)),
             "parameters": sum(parameter.numel() for parameter in folder.model.parameters()),
             "seed": trainer.args.seed,
         },
     }
     if trainer.args.should_save:
-        (run_folder / "logs").mkdir(exist_ok=True)
-        trainer.state.save_to_json(str(run_folder / "logs" / TRAINER_STATE_NAME))
-        recommender.save_pretrained(run_folder / "model")
-        logger.info("the model is in %s", run_folder / "model")
+        recommender.save_pretrained(run_folder.model)
+        run_folder.finish(trainer.state)
+        logger.info("the model is in %s", run_folder.model)
     trainer.accelerator.wait_for_everyone()
     return recommender
 
 
-def _show_progress() -> None:
+@contextmanager
+def _speaking() -> Iterator[None]:
     """Let a run speak on stderr, unless the program has set up logging of its own; hide the bars of file writing."""
     package = logging.getLogger("seqrec")
+    handler = None
     if not package.handlers and not logging.getLogger().handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))
         package.addHandler(handler)
         package.setLevel(logging.INFO)
+    bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+        if handler is not None:
+            package.removeHandler(handler)
+            package.setLevel(logging.NOTSET)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a while, unless the user has."""
+    ours = os.environ.setdefault(name, value) is value
+    try:
+        yield
+    finally:
+        if ours:
+            os.environ.pop(name, None)

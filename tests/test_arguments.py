@@ -37,11 +37,20 @@ def test_interactions_replace_the_data_set_of_the_config(config_file):
     assert arguments.data.interactions == ["a.csv", "b.csv"]
 
 
+def test_a_data_set_replaces_the_files_of_the_config(tmp_path):
+    config = tmp_path / "x.yaml"
+    config.write_text('interactions: [a.csv]\nitems: [b.csv]\ncolumn_mapping: {"sku": "item_id"}\n')
+    data = parse_command_line([str(config), "--dataset", "movielens-100k"]).data
+    assert (data.dataset, data.interactions, data.items, data.column_mapping) == ("movielens-100k", None, None, None)
+
+
 def test_keyword_arguments_keep_their_types():
     arguments = parse_settings({"column_mapping": {"sku": "item_id"}, "lr_scheduler_kwargs": {"power": 2.0}})
     assert arguments.data.mapping() == {"sku": "item_id"}
     assert arguments.training.lr_scheduler_kwargs == {"power": 2.0}
     assert parse_settings({"text_encoder": "none"}).data.text_encoder is None
+    assert parse_settings({"text_encoder": None}).data.text_encoder is None
+    assert parse_settings({"min_value": None, "eval_strategy": "no"}).data.min_value is None
     assert parse_settings({"resume_from_checkpoint": "last"}).training.resume_from_checkpoint == "last"
 
 
@@ -60,6 +69,13 @@ def test_keyword_arguments_keep_their_types():
         ({"num_threads": 0}, "num_threads=0"),
         ({"softmax_chunk_size": -1}, "softmax_chunk_size=-1"),
         ({"dataloader_persistent_workers": True}, "dataloader_persistent_workers"),
+        ({"data_seed": 3}, "data_seed=3 has no effect"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 has no effect"),
+        ({"metric_for_best_model": "ndcg@5"}, "'ndcg@5' is not measured"),
+        ({"report_to": "wandb"}, "'wandb' is not installed"),
+        ({"softmax_chunk_size": 0, "softmax_dtype": "bfloat16"}, "plain formula"),
+        ({"dataset": "movielens-100k", "interactions": ["a.csv"]}, "Both dataset"),
+        ({"learning_rate": None}, "learning_rate"),
     ],
 )
 def test_a_wrong_setting_says_what_is_wrong(settings, said):

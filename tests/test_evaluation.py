@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 
 from seqrec.baselines import ContentKNN, ItemKNN, Popularity
-from seqrec.evaluation import dataset_ranks, evaluate
+from seqrec.evaluation import dataset_ranks, evaluate, user_metrics
 
 ITEMS = [f"item-{i}" for i in range(30)]
 
@@ -128,3 +128,8 @@ def test_what_cannot_be_evaluated_is_answered_with_a_sentence(tieless, test_spli
         evaluate(tieless, Dataset.from_dict({"user_id": ["a", "b"], "history": [[], []], "targets": [["x"], []]}))
     with pytest.raises(ValueError, match="Row 0 has 2 targets"):
         evaluate(tieless, Dataset.from_dict({"user_id": ["a"], "history": [[]], "targets": [["x", "y"]]}))
+
+
+def test_a_miss_stays_a_miss_where_k_reaches_beyond_the_catalogue():
+    ranks = np.array([1, 4])  # three items: the second target cannot be ranked
+    assert user_metrics(ranks, [10], num_items=3)["hr@10"].tolist() == [1, 0]

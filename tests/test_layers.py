@@ -11,7 +11,7 @@ PACKAGE = Path(seqrec.__file__).parent
 LAYERS = [
     ["extras", "fetching", "folders", "metrics", "model", "ranker"],
     ["data"],
-    ["content", "estimate", "evaluation", "model_folder", "tokenization"],
+    ["content", "estimate", "evaluation", "model_folder", "run_folder", "tokenization"],
     ["baselines"],
     ["arguments"],
     ["recommender", "trainer"],

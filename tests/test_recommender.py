@@ -1,10 +1,13 @@
 """The recommender on a toy run: external ids in, external ids out."""
 
+import json
 import logging
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from seqrec import Recommender
 from seqrec.model_folder import ModelFolder
@@ -99,6 +102,11 @@ def test_excluded_for_all_and_for_each(recommender):
         (lambda r: r.recommend([["1500"]], on_unknown_items="drop"), "'drop'"),
         (lambda r: r.similar_items(["nope"]), "'nope'"),
         (lambda r: r.encode_items(["nope"]), "'nope'"),
+        (lambda r: r.similar_items("1500"), "wrap it in a list"),
+        (lambda r: r.similar_items(["1500"], k=0), "k=0"),
+        (lambda r: r.target_ranks([["1500"], ["d05"]], ["d05"]), "1 targets for 2 histories"),
+        (lambda r: r.find_items([""]), "empty text"),
+        (lambda r: r.evaluate(None, k=10), "k=10"),
     ],
 )
 def test_misuse_is_answered_with_a_sentence(recommender, call, said):
@@ -161,6 +169,38 @@ def test_target_ranks_agree_with_the_lists(recommender):
     assert recommender.target_ranks([["1500"]], ["no such item"]).tolist() == [16]
 
 
+def test_vectors_are_the_callers_own(recommender):
+    before = recommender.recommend([["1500"]], k=5)
+    vectors = recommender.encode_items()
+    vectors *= -1
+    assert recommender.recommend([["1500"]], k=5) == before
+
+
+def test_ids_may_be_numbers(recommender):
+    assert recommender.recommend([[1500, 15001.0]], k=5) == recommender.recommend([["1500", "15001"]], k=5)
+    assert recommender.recommend([["d05"]], k=5, candidates=[1500, 15001])[0][0]["item_id"] in ("1500", "15001")
+    assert "1500" not in ids(recommender.recommend([["d05"]], k=15, exclude=[1500])[0])
+
+
+def test_what_is_excluded_need_not_be_known(recommender, caplog):
+    wanted = recommender.recommend([["1500"]], k=5)
+    got = recommender.recommend([["1500"]], k=5, exclude=["sold out"], on_unknown_items="raise")
+    assert got == wanted
+    with caplog.at_level(logging.WARNING):
+        recommender.recommend([["1500"]] * 3, candidates=["d05", "nope"])
+    (record,) = [record for record in caplog.records if "nope" in record.getMessage()]
+    assert "1 of 2" in record.getMessage()
+
+
+def test_the_model_may_change_its_type(toy_run):
+    recommender = Recommender.from_pretrained(toy_run("causal") / "model")
+    before = ids(recommender.recommend([["1500", "d05"]], k=15)[0])
+    recommender.model.to(torch.bfloat16)
+    near = ids(recommender.recommend([["1500", "d05"]], k=15)[0])
+    assert set(near) == set(before)
+    assert len(set(near[:5]) & set(before[:5])) >= 4
+
+
 def test_save_and_load_give_the_same_lists(recommender, tmp_path):
     recommender.save_pretrained(tmp_path / "copy")
     recommender.save_pretrained(tmp_path / "copy")  # over itself
@@ -204,8 +244,40 @@ def test_a_folder_that_is_no_model_is_refused(toy_run, tmp_path):
         ModelFolder.load(tmp_path)
 
 
+def test_a_damaged_model_folder_is_refused(recommender, tmp_path):
+    def damaged(name):
+        recommender.save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    folder = damaged("weights")
+    weights = load_file(folder / "model.safetensors")
+    save_file({key: value for key, value in weights.items() if "layers.0" not in key}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="mixes two models"):
+        ModelFolder.load(folder)
+    folder = damaged("cut")
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:500])
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        ModelFolder.load(folder)
+    folder = damaged("tokenizer")
+    vocabulary = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(vocabulary.replace('"d05"', '"zz"'))
+    with pytest.raises(ValueError, match="number items differently"):
+        ModelFolder.load(folder)
+    folder = damaged("items")
+    (folder / "items.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match="items.parquet"):
+        ModelFolder.load(folder)
+
+
+def test_a_model_of_another_kind_is_not_overwritten(recommender, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="'bert'"):
+        recommender.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text()) == {"model_type": "bert"}
+
+
 def test_saving_over_something_else_is_refused(recommender, tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="has no config.json"):
+    with pytest.raises(ValueError, match="thesis.tex"):
         recommender.save_pretrained(tmp_path)
     assert (tmp_path / "thesis.tex").exists()

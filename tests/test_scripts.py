@@ -88,6 +88,10 @@ def test_recommend_for_every_user_of_a_table(trained, ending, tmp_path):
         ("evaluate.py", ["nowhere"], "nowhere"),
         ("recommend.py", ["nowhere/model", "--history", "x"], "nowhere/model"),
         ("recommend.py", ["x", "--interactions", "a.csv", "--output", "a.xls"], "a.xls"),
+        ("recommend.py", ["x", "--history", "1", "--output", "a.csv"], "--output goes with --interactions"),
+        ("recommend.py", ["x", "--interactions", "a.csv", "--output", "a.csv", "--column_mapping", "[1]"], "x"),
+        ("train.py", ["--interactions", "a.csv", "--output_dir", "/proc/no/such"], "a.csv"),
+        ("prepare.py", ["--interactions", "a.csv", "--output_dir", "o", "--column_mapping", "[1]"], "column_mapping"),
         ("prepare.py", ["--interactions", "nowhere.csv", "--output_dir", "out"], "nowhere.csv"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 
 import pyarrow.csv
@@ -13,6 +14,7 @@ import seqrec
 from seqrec.arguments import parse_settings
 from seqrec.data import PreparedData
 from seqrec.estimate import estimate_run
+from seqrec.run_folder import RunFolder
 from seqrec.trainer import WeightAverage
 from seqrec.training import build_model, build_trainer
 
@@ -98,6 +100,93 @@ def test_a_resumed_run_ends_with_the_same_weights(train, toy_interactions, toy_i
             torch.testing.assert_close(one[key], other[key], rtol=0, atol=0)
 
 
+def test_a_resumed_run_keeps_its_patience(train, toy_interactions, toy_items, tmp_path):
+    settings = {"learning_rate": 0.0, "num_train_epochs": 50, "early_stopping_patience": 3, "save_total_limit": 10}
+    train(toy_interactions, toy_items, tmp_path / "whole", **settings)
+    for step in (3, 6, 9):  # after the third of four evaluations
+        checkpoint = f"checkpoints/checkpoint-{step}"
+        shutil.copytree(tmp_path / "whole" / checkpoint, tmp_path / "cut" / checkpoint)
+    train(toy_interactions, toy_items, tmp_path / "cut", resume_from_checkpoint="last", **settings)
+    evaluations = [[e for e in history_of(tmp_path / run) if "eval_ndcg@10" in e] for run in ("whole", "cut")]
+    assert [len(entries) for entries in evaluations] == [4, 4]
+
+
+def test_resuming_on_other_data_or_another_shape_is_refused(train, toy_interactions, toy_items, tmp_path):
+    train(toy_interactions, toy_items, tmp_path)
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="started on other data"):
+        train(toy_interactions.slice(1), toy_items, tmp_path, resume_from_checkpoint="last")
+    with pytest.raises(ValueError, match="hidden_size=16, not 32"):
+        train(toy_interactions, toy_items, tmp_path, resume_from_checkpoint="last", hidden_size=32)
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_half_written_checkpoint_is_passed_over(train, toy_interactions, toy_items, tmp_path):
+    train(toy_interactions, toy_items, tmp_path)
+    run = RunFolder(tmp_path)
+    last = run.last_checkpoint()
+    (last / "trainer_state.json").unlink()
+    assert run.last_checkpoint() != last
+    with pytest.raises(ValueError, match="no whole checkpoint"):
+        run.find_checkpoint(str(last))
+
+
+def test_a_new_run_replaces_a_finished_one_and_nothing_else(train, toy_interactions, toy_items, tmp_path):
+    (tmp_path / "checkpoints" / "checkpoint-best").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "notes.txt").touch()
+    train(toy_interactions, toy_items, tmp_path)
+    finished = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    with pytest.raises(ValueError, match="nowhere.csv"):  # a mistake costs nothing
+        train("nowhere.csv", None, tmp_path)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == finished
+    train(toy_interactions, toy_items, tmp_path, num_train_epochs=1)
+    left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert left == {"checkpoint-best", "notes.txt", "checkpoint-3"}
+    (tmp_path / "logs" / "trainer_state.json").unlink()  # as if it had been interrupted
+    with pytest.raises(ValueError, match="interrupted run"):
+        train(toy_interactions, toy_items, tmp_path)
+
+
+def test_foreign_data_in_the_run_folder_is_left_alone(train, toy_interactions, toy_items, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "raw.csv").touch()
+    with pytest.raises(ValueError, match="raw.csv"):
+        train(toy_interactions, toy_items, tmp_path)
+    assert (tmp_path / "data" / "raw.csv").exists()
+
+
+def test_training_without_evaluation(train, toy_interactions, toy_items, tmp_path):
+    recommender = train(toy_interactions, toy_items, tmp_path, eval_strategy="no")
+    assert recommender.folder.metrics["validation"]["exclude_seen"]["ndcg@10"] > 0
+
+
+def test_prepared_data_trains_as_it_is(train, toy_prepared, tmp_path):
+    toy_prepared.save(tmp_path / "prepared")
+    before = sorted(path.name for path in (tmp_path / "prepared").rglob("*"))
+    recommender = train(tmp_path / "prepared", None, tmp_path / "run")
+    assert recommender.items["item_id"][:] == toy_prepared.items["item_id"][:]
+    assert sorted(path.name for path in (tmp_path / "prepared").rglob("*")) == before
+    with pytest.raises(ValueError, match="min_interactions has no effect"):
+        train(tmp_path / "prepared", None, tmp_path / "run", min_interactions=4)
+    with pytest.raises(ValueError, match="items has no effect"):
+        train(tmp_path / "prepared", toy_prepared.items, tmp_path / "run")
+
+
+def test_columns_of_lists_are_no_display_columns(train, toy_interactions, toy_items, tmp_path):
+    tags = pyarrow.array([["a", "b"]] * toy_items.num_rows)
+    recommender = train(toy_interactions, toy_items.append_column("tags", tags), tmp_path)
+    assert set(recommender.recommend([["1500"]])[0][0]) == {"item_id", "score", "title", "genres"}
+
+
+def test_the_environment_is_left_as_it_was(train, toy_interactions, toy_items, tmp_path):
+    import transformers
+
+    before = dict(os.environ), transformers.utils.logging.is_progress_bar_enabled(), logging.getLogger("seqrec").level
+    train(toy_interactions, toy_items, tmp_path)
+    after = dict(os.environ), transformers.utils.logging.is_progress_bar_enabled(), logging.getLogger("seqrec").level
+    assert before == after
+
+
 def test_early_stopping_ends_a_run_that_no_longer_gets_better(train, toy_interactions, toy_items, tmp_path):
     train(toy_interactions, toy_items, tmp_path, num_train_epochs=50, early_stopping_patience=2, learning_rate=0.0)
     assert len([entry for entry in history_of(tmp_path) if "eval_ndcg@10" in entry]) == 3
@@ -124,7 +213,7 @@ def test_the_last_average_is_kept_where_the_best_model_is_not(train, toy_interac
         ({"attention": "bidirectional", "objective": "shifted"}, "does not fit"),
         ({"attention": "causal", "objective": "cloze"}, "does not fit"),
         ({"resume_from_checkpoint": "last"}, "no checkpoint to resume"),
-        ({"resume_from_checkpoint": "nowhere"}, "no checkpoint 'nowhere'"),
+        ({"resume_from_checkpoint": "nowhere"}, "no whole checkpoint 'nowhere'"),
         ({"min_interactions": 100}, "min_interactions"),
     ],
 )

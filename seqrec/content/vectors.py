@@ -57,7 +57,7 @@ def encode_text(
         logger.warning("No item has a text under the template %r; the items stay without text.", template)
         return None
     source = find_encoder(encoder, revision)
-    unique = list(dict.fromkeys(text for text in texts if text is not None))
+    unique = sorted({text for text in texts if text is not None})  # the order of the catalogue plays no part
     key = fingerprint([source.name, source.revision, *unique])
     unique_vectors = cached_vectors(key, len(unique), lambda: TextEncoder.from_source(source).encode(unique))
     row_of = {text: row for row, text in enumerate(unique)}

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from seqrec.data.splits import IntArray
 
-OWN_COLUMNS = ("item_id", "count")
+OWN_COLUMNS = ("item_id", "count", "score")  # the last is what recommendations show
 
 
 def build_catalogue(

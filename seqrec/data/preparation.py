@@ -15,13 +15,14 @@ import pyarrow.parquet
 from seqrec.data.catalogue import build_catalogue
 from seqrec.data.cleaning import clean, number_ids
 from seqrec.data.histories import Histories
-from seqrec.data.reading import Tabular
+from seqrec.data.reading import Tabular, is_hub_name
 from seqrec.data.sources import load_tables
 from seqrec.data.splits import SplitRows, leave_one_out
 from seqrec.folders import read_json, write_json, written_whole
 
 ITEMS_FILE = "items.parquet"
 REPORT_FILE = "preparation.json"
+FOLDER_NAMES = ("train", "validation", "test", "dataset_dict.json", ITEMS_FILE, REPORT_FILE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class PreparedData:
         Raises:
             ValueError: Something else is in the folder already.
         """
-        with written_whole(folder, REPORT_FILE) as complete:
+        with written_whole(folder, FOLDER_NAMES) as complete:
             self.dataset.save_to_disk(complete)
             pyarrow.parquet.write_table(self.items.data.table, complete / ITEMS_FILE)
             write_json(complete / REPORT_FILE, self.report)
@@ -135,8 +136,7 @@ def source_name(source: Tabular) -> str:
     ('movielens-100k', 'owner/clicks', 'a.csv, b.csv')
     """
     if isinstance(source, str | Path):
-        is_file = isinstance(source, Path) or Path(source).suffix
-        return Path(source).name if is_file else str(source)
+        return str(source) if is_hub_name(str(source)) else Path(source).name
     if isinstance(source, list | tuple):
         return ", ".join(map(source_name, source))
     return type(source).__name__

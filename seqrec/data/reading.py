@@ -60,12 +60,22 @@ def _read_place(place: str) -> pa.Table:
     paths = _matches(place)
     if paths:
         return _read_files(paths)
-    if HUB_NAME.fullmatch(place) and Path(place).suffix not in FILE_READERS:
+    if is_hub_name(place):
         return _read_hub(place)
     raise ValueError(
         f"There is no file {place!r} (from the folder {os.getcwd()!r}), and it names no data set; expected a path, "
         "a glob, a named data set such as 'movielens-100k', or a Hub data set such as 'owner/name'."
     )
+
+
+def is_hub_name(place: str) -> bool:
+    """Say whether a string that names no file here can only mean a data set of the Hub.
+
+    >>> is_hub_name("owner/clicks-v1.0"), is_hub_name("folder/clicks.csv"), is_hub_name("folder/part-*")
+    (True, False, False)
+    """
+    is_file = Path(place).suffix.lower() in FILE_READERS or bool(_matches(place))
+    return HUB_NAME.fullmatch(place) is not None and not is_file
 
 
 def _read_arrow_stream(source: Tabular) -> pa.Table:

@@ -136,7 +136,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         self.model = SeqRecModel(config)
         self.softmax_chunk_size = 128
         self.softmax_dtype = torch.float32
-        self._item_cache: tuple[list[tuple[int, int]], torch.Tensor] | None = None
+        self._item_cache: tuple[list[Any], torch.Tensor, torch.Tensor] | None = None
         self.post_init()
 
     def forward(
@@ -188,17 +188,24 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
                 f"A bidirectional model reads a [MASK] (token {self.config.mask_token_id}) at the end of each "
                 "history, and one is missing here. Tokenize with the model's own tokenizer, which appends it."
             )
-        return self._scaled_states(self.model(input_ids, attention_mask).last_hidden_state[:, -1])
+        hidden = self.model(input_ids, attention_mask, item_vectors=self._item_vectors()[0]).last_hidden_state
+        return self._scaled_states(hidden[:, -1])
 
     def encode_items(self) -> torch.Tensor:
-        """Return one vector a token (vocab, hidden); kept between calls until a weight changes."""
+        """Return one vector a token (vocab, hidden); the model's own, kept between calls: copy before changing it."""
+        return self._item_vectors()[1]
+
+    def _item_vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token vectors as histories and as scores read them; without gradients kept until a weight changes."""
         if torch.is_grad_enabled():
-            return self._scaled_items(self.model.items())
+            vectors = self.model.items()
+            return vectors, self._scaled_items(vectors)
         tensors = [*self.model.items.parameters(), *self.model.items.buffers()]
-        version = [(id(tensor), -1 if tensor.is_inference() else tensor._version) for tensor in tensors]
+        version = [(t.data_ptr(), t.dtype, t.device, -1 if t.is_inference() else t._version) for t in tensors]
         if self._item_cache is None or self._item_cache[0] != version:
-            self._item_cache = version, self._scaled_items(self.model.items())
-        return self._item_cache[1]
+            vectors = self.model.items()
+            self._item_cache = version, vectors, self._scaled_items(vectors)
+        return self._item_cache[1:]
 
     @torch.no_grad()
     def content_vectors(self, modality: str) -> tuple[torch.Tensor, torch.Tensor] | None:

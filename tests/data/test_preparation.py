@@ -198,7 +198,7 @@ def test_a_saved_folder_is_replaced_and_a_foreign_one_left_alone(toy_prepared, t
     assert PreparedData.load(tmp_path / "prepared").report["num_users"] == 1
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("dear")
-    with pytest.raises(ValueError, match="has no preparation.json"):
+    with pytest.raises(ValueError, match="thesis.txt"):
         toy_prepared.save(tmp_path / "mine")
     with pytest.raises(ValueError, match=r"not a prepared data set: \['preparation.json'.*scripts/prepare\.py"):
         PreparedData.load(tmp_path / "mine")

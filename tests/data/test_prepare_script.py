@@ -49,8 +49,11 @@ def test_files_become_a_folder_and_a_table(shop):
     [
         (["--interactions", "none.csv"], "prepare.py: There is no file 'none.csv'"),
         (["--dataset", "none"], "prepare.py: There is no file 'none'"),
-        (["--interactions", "clicks.csv", "--column_mapping", "{sku: item_id}"], "'{sku: item_id}' is not JSON"),
-        (["--interactions", "clicks.csv", "--column_mapping", "[]"], "is a JSON list; expected an object"),
+        (
+            ["--interactions", "clicks.csv", "--column_mapping", "{sku: item_id}"],
+            "column_mapping must be a JSON object",
+        ),
+        (["--interactions", "clicks.csv", "--column_mapping", "[]"], "must map column names to column names"),
         ([], "one of the arguments --dataset --interactions is required"),
     ],
 )

@@ -1,0 +1,96 @@
+"""The run folder: data, checkpoints, logs and the finished model of one training run."""
+
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+
+from seqrec.data import PreparedData
+from seqrec.folders import read_json
+from seqrec.model import SeqRecConfig
+
+CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+class RunFolder:
+    """One run's folder: `model/` when it is finished, beside it `data/`, `checkpoints/`, `logs/` and `plots/`.
+
+    Args:
+        path: Where it is, or will be.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.model = self.path / "model"
+        self.data = self.path / "data"
+        self.checkpoints = self.path / "checkpoints"
+        self.logs = self.path / "logs"
+        self.state = self.logs / TRAINER_STATE_NAME  # there when the run is finished
+
+    def last_checkpoint(self) -> Path | None:
+        """Return the newest checkpoint that is whole: its trainer state is written last."""
+        whole = [folder for folder in self._checkpoint_folders() if (folder / TRAINER_STATE_NAME).is_file()]
+        return max(whole, key=lambda folder: int(folder.name.split("-")[1]), default=None)
+
+    def find_checkpoint(self, resume: str | None) -> Path | None:
+        """Return the checkpoint to start from: the one that is named, the newest for `last`, or none.
+
+        Raises:
+            ValueError: If there is no such checkpoint, or none is asked for and an interrupted run stands here.
+        """
+        last = self.last_checkpoint()
+        if resume is None:
+            if last is not None and not self.state.is_file():
+                raise ValueError(
+                    f"{str(self.path)!r} holds an interrupted run ({last.name}). Continue it with "
+                    "--resume_from_checkpoint, or choose another --output_dir, or remove its checkpoints."
+                )
+            return None
+        if resume != "last" and not (Path(resume) / TRAINER_STATE_NAME).is_file():
+            raise ValueError(f"There is no whole checkpoint {resume!r}; the last one here is {last and last.name!r}.")
+        if resume == "last" and last is None:
+            raise ValueError(f"{str(self.checkpoints)!r} has no checkpoint to resume from; start without resuming.")
+        return last if resume == "last" else Path(resume)
+
+    def start(self, prepared: PreparedData) -> None:
+        """Make room for a new run: what an earlier, finished one has beside its model is replaced."""
+        prepared.save(self.data)
+        for folder in self._checkpoint_folders():
+            shutil.rmtree(folder)
+        self.state.unlink(missing_ok=True)
+
+    def resume(self, checkpoint: Path, prepared: PreparedData, config: SeqRecConfig) -> None:
+        """Go on with a run, if it is the same one.
+
+        Raises:
+            ValueError: If the data or the model are not those of the checkpoint.
+        """
+        before, now = read_json(self.data / "preparation.json"), dict(prepared.report)
+        for name in sorted(before.keys() | now.keys()):
+            if before and before.get(name) != now.get(name):
+                raise ValueError(
+                    f"{str(self.path)!r} was started on other data: {name} was {before.get(name)!r:.100} and is now "
+                    f"{now.get(name)!r:.100}. Resume with the data it was started on, or start anew elsewhere."
+                )
+        saved = SeqRecConfig.from_pretrained(checkpoint)
+        for setting in dataclasses.fields(SeqRecConfig):
+            if setting.name in SeqRecConfig.__annotations__:
+                was, wanted = getattr(saved, setting.name), getattr(config, setting.name)
+                if was != wanted:
+                    raise ValueError(
+                        f"{checkpoint.name} was trained with {setting.name}={was!r:.80}, not {wanted!r:.80}. Resume "
+                        "with the settings it was started with, or start anew elsewhere."
+                    )
+        self.state.unlink(missing_ok=True)
+
+    def finish(self, state: TrainerState) -> None:
+        """Keep the log of a finished run."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        state.save_to_json(str(self.state))
+
+    def _checkpoint_folders(self) -> list[Path]:
+        """The folders that `Trainer` wrote; nothing else in `checkpoints/` is ours."""
+        return [path for path in self.checkpoints.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name)]
