@@ -94,7 +94,10 @@ def load_data(data: DataArguments, interactions: Tabular | None = None, items: T
     Raises:
         ValueError: If no data is named, or it cannot be used.
     """
-    source = interactions if interactions is not None else data.interactions or data.dataset
+    named = data.interactions or data.dataset
+    if interactions is not None and named is not None:
+        raise ValueError(f"Interactions are passed and {named!r} is named in the settings; leave one of them out.")
+    source = named if interactions is None else interactions
     catalogue = items if items is not None else data.items
     if source is None:
         raise ValueError(
@@ -142,8 +145,8 @@ def build_model(arguments: Arguments, prepared: PreparedData, text: ContentVecto
     config = SeqRecConfig(
         vocab_size=len(SPECIAL_TOKENS) + len(prepared.items),
         **dataclasses.asdict(arguments.model),
-        content_sizes={"text": text.vectors.shape[1]} if text else None,
-        content_encoders={"text": _origin(text)} if text else None,
+        content_sizes={"text": text.vectors.shape[1]} if text is not None else None,
+        content_encoders={"text": _origin(text)} if text is not None else None,
         display_columns=[name for name, column in columns if column == Value("string") and name != "item_id"],
     )
     model = SeqRecForNextItem(config)

@@ -215,6 +215,7 @@ def test_the_last_average_is_kept_where_the_best_model_is_not(train, toy_interac
         ({"resume_from_checkpoint": "last"}, "no checkpoint to resume"),
         ({"resume_from_checkpoint": "nowhere"}, "no whole checkpoint 'nowhere'"),
         ({"min_interactions": 100}, "min_interactions"),
+        ({"dataset": "movielens-100k"}, "leave one of them out"),
     ],
 )
 def test_a_run_that_cannot_work_stops_with_a_sentence(train, toy_interactions, toy_items, tmp_path, settings, said):
