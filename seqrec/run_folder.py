@@ -1,6 +1,5 @@
 """The run folder: data, checkpoints, logs and the finished model of one training run."""
 
-import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +8,7 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
 from seqrec.data import PreparedData
+from seqrec.data.preparation import REPORT_FILE
 from seqrec.folders import read_json
 from seqrec.model import SeqRecConfig
 
@@ -68,22 +68,19 @@ class RunFolder:
         Raises:
             ValueError: If the data or the model are not those of the checkpoint.
         """
-        before, now = read_json(self.data / "preparation.json"), dict(prepared.report)
-        for name in sorted(before.keys() | now.keys()):
-            if before and before.get(name) != now.get(name):
-                raise ValueError(
-                    f"{str(self.path)!r} was started on other data: {name} was {before.get(name)!r:.100} and is now "
-                    f"{now.get(name)!r:.100}. Resume with the data it was started on, or start anew elsewhere."
-                )
+        before, now = read_json(self.data / REPORT_FILE) or prepared.report, prepared.report
         saved = SeqRecConfig.from_pretrained(checkpoint)
-        for setting in dataclasses.fields(SeqRecConfig):
-            if setting.name in SeqRecConfig.__annotations__:
-                was, wanted = getattr(saved, setting.name), getattr(config, setting.name)
-                if was != wanted:
-                    raise ValueError(
-                        f"{checkpoint.name} was trained with {setting.name}={was!r:.80}, not {wanted!r:.80}. Resume "
-                        "with the settings it was started with, or start anew elsewhere."
-                    )
+        compared = [
+            ("data of sha256", before["source"]["sha256"], now["source"]["sha256"]),
+            ("preparation", before["settings"], now["settings"]),
+            *((name, getattr(saved, name), getattr(config, name)) for name in SeqRecConfig.__annotations__),
+        ]
+        for name, was, wanted in compared:
+            if was != wanted:
+                raise ValueError(
+                    f"{checkpoint.name} was trained with {name} {was!r:.80}, not {wanted!r:.80}. Resume with what it "
+                    "was started with, or start anew in another folder."
+                )
         self.state.unlink(missing_ok=True)
 
     def finish(self, state: TrainerState) -> None:

@@ -19,10 +19,26 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         chunk_size: int,
         dtype: torch.dtype,
     ) -> torch.Tensor:
+        table = items[first_item:].to(dtype)  # (items, hidden)
+        states_grad, items_grad = torch.empty_like(states), torch.zeros_like(items)
+        total = states.new_zeros((), dtype=torch.float32)
+        shape = min(chunk_size, len(states)), len(table)
+        buffer = torch.empty(shape, dtype=torch.float32, device=states.device)
         with torch.autocast(states.device.type, enabled=False):
-            total, states_grad, items_grad = _loss_and_gradients(
-                states.detach(), items.detach(), labels, first_item, chunk_size, dtype
-            )
+            for start in range(0, len(states), chunk_size):
+                queries = states[start : start + chunk_size].to(dtype)  # (chunk, hidden)
+                targets = (labels[start : start + chunk_size] - first_item)[:, None]
+                logits = buffer[: len(queries)].copy_(queries @ table.T)  # (chunk, items)
+                target_logits = logits.gather(1, targets)
+                largest = logits.amax(dim=1, keepdim=True)
+                normaliser = logits.sub_(largest).exp_().sum(dim=1, keepdim=True)
+                total += (normaliser.log() + largest - target_logits).sum()
+                logits.div_(normaliser).scatter_add_(
+                    1, targets, torch.full_like(normaliser, -1.0)
+                )  # softmax - one-hot
+                errors = logits.to(dtype)
+                states_grad[start : start + chunk_size] = errors @ table
+                items_grad[first_item:] += errors.T @ queries
         ctx.save_for_backward(states_grad, items_grad)
         return total
 
@@ -30,36 +46,6 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         states_grad, items_grad = ctx.saved_tensors
         return states_grad * grad, items_grad * grad, None, None, None, None
-
-
-def _loss_and_gradients(
-    states: torch.Tensor,
-    items: torch.Tensor,
-    labels: torch.Tensor,
-    first_item: int,
-    chunk_size: int,
-    dtype: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the summed loss and its gradients by `states` (targets, hidden) and `items` (vocab, hidden)."""
-    table = items[first_item:].to(dtype)  # (items, hidden)
-    states_grad = torch.empty_like(states)
-    items_grad = torch.zeros_like(items)
-    total = states.new_zeros((), dtype=torch.float32)
-    buffer = torch.empty(min(chunk_size, len(states)), len(table), dtype=torch.float32, device=states.device)
-    for start in range(0, len(states), chunk_size):
-        queries = states[start : start + chunk_size].to(dtype)  # (chunk, hidden)
-        targets = (labels[start : start + chunk_size] - first_item)[:, None]
-        logits = buffer[: len(queries)].copy_(queries @ table.T)  # (chunk, items)
-        target_logits = logits.gather(1, targets)
-        largest = logits.amax(dim=1, keepdim=True)
-        logits.sub_(largest).exp_()
-        normaliser = logits.sum(dim=1, keepdim=True)
-        total += (normaliser.log() + largest - target_logits).sum()
-        logits.div_(normaliser).scatter_add_(1, targets, torch.full_like(normaliser, -1.0))  # softmax - one-hot
-        errors = logits.to(dtype)
-        states_grad[start : start + chunk_size] = errors @ table
-        items_grad[first_item:] += errors.T @ queries
-    return total, states_grad, items_grad
 
 
 def catalogue_cross_entropy(
