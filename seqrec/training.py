@@ -230,10 +230,15 @@ def _announce(
     args, report = trainer.args, prepared.report
     parameters = sum(parameter.numel() for parameter in model.parameters())
     content = ", ".join(f"{name} ({width})" for name, width in (model.config.content_sizes or {}).items())
-    minutes = estimate.epoch_seconds * args.num_train_epochs / 60
+    epoch_seconds = estimate.epoch_seconds / args.world_size
+    minutes = epoch_seconds * args.num_train_epochs / 60
+    source = report["steps"][0]["before"]
+    cleaning = ", ".join(step["name"] for step in report["steps"])
     lines = [
+        f"source      {source['num_users']:,} users, {source['num_items']:,} items, "
+        f"{source['num_interactions']:,} interactions; cleaned by {cleaning}",
         f"data        {report['num_users']:,} users, {report['num_items']:,} items, "
-        f"{report['num_interactions']:,} interactions; {len(prepared.dataset['validation']):,} users to validate",
+        f"{report['num_interactions']:,} interactions left; {len(prepared.dataset['validation']):,} users to validate",
         f"model       {model.config.attention}, {model.config.num_hidden_layers} blocks of "
         f"{model.config.hidden_size}, {parameters:,} parameters, item content: {content or 'none'}",
         f"training    {trainer.windows.objective} on {len(trainer.windows):,} windows, "
@@ -242,7 +247,7 @@ def _announce(
         f"softmax in {str(model.softmax_dtype).removeprefix('torch.')}",
         f"measured    {estimate.step_seconds * 1000:,.0f} ms the largest step, "
         f"{estimate.peak_memory_mb:,.0f} MB peak memory",
-        f"estimate    {estimate.epoch_seconds:,.1f} s an epoch without evaluation, {minutes:,.1f} min for all of them",
+        f"estimate    {epoch_seconds:,.1f} s an epoch without evaluation, {minutes:,.1f} min for all of them",
     ]
     for line in lines:
         logger.info(line)
