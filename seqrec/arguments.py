@@ -19,8 +19,14 @@ from seqrec.model import SeqRecConfig
 
 VALIDATION_CUTS = (10, 20)
 METRICS = tuple(f"{metric}@{cut}" for metric in ("ndcg", "hr", "mrr") for cut in VALIDATION_CUTS)
-UNREAD = {"data_seed": None, "train_sampling_strategy": "random", "label_smoothing_factor": 0.0}
-"""Fields of `TrainingArguments` that our windows and loss have no use for, at the only value they may have."""
+UNREAD = {
+    "data_seed": None,
+    "train_sampling_strategy": "random",
+    "label_smoothing_factor": 0.0,
+    "batch_eval_metrics": False,
+    "push_to_hub": False,
+}
+"""Fields of `TrainingArguments` that a recommender has no use for, at the only value they may have."""
 DATA_SOURCE = ("dataset", "interactions", "items", "column_mapping")
 MODEL_SETTINGS = (
     "hidden_size",
