@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
 
 from seqrec.arguments import VALIDATION_CUTS, SeqRecTrainingArguments
 from seqrec.data.collation import TrainingWindows, collate_histories, collate_windows
 from seqrec.evaluation import user_metrics
+from seqrec.folders import read_json
 from seqrec.model import SeqRecForNextItem
 
 AVERAGED_WEIGHTS = "averaged.safetensors"
@@ -118,7 +120,7 @@ class SeqRecTrainer(Trainer):
         )
         self.ranker = model
         self.windows = train_dataset
-        self.num_targets = 0
+        self.num_targets: torch.Tensor | int = 0
         self.resumed_at_step: int | None = None
         self.add_callback(EpochCounter(train_dataset))
         self.average = WeightAverage(model, args.average_decay) if args.average_decay else None
@@ -168,7 +170,7 @@ class SeqRecTrainer(Trainer):
     ) -> tuple[list[Any], torch.Tensor | int | None]:
         """Count the targets that were trained on, over all processes."""
         batches, count = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self.num_targets += int(count or 0)
+        self.num_targets = self.num_targets + (0 if count is None else count)
         return batches, count
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -178,7 +180,7 @@ class SeqRecTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self.resumed_at_step = int(Path(resume_from_checkpoint).name.split("-")[-1])
+        self.resumed_at_step = read_json(Path(resume_from_checkpoint) / TRAINER_STATE_NAME).get("global_step")
         if self.average:
             self.average.load(resume_from_checkpoint)
 

@@ -271,7 +271,7 @@ def _finish(
         "train": {
             "seconds": round(seconds, 1),
             "epochs": trainer.state.epoch,
-            "interactions_per_second": round(trainer.num_targets / seconds),
+            "interactions_per_second": round(int(trainer.num_targets) / seconds),
             "resumed_at_step": trainer.resumed_at_step,
             "peak_memory_mb": round(peak_memory_mb(trainer.args.device)),
             "parameters": sum(parameter.numel() for parameter in folder.model.parameters()),

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from seqrec.data.cleaning import in_order, number_ids
 from seqrec.data.splits import IntArray, SplitRows, event_positions
+
+MAX_STRING_BYTES = 2**31 - 1  # of one Arrow array with 32-bit offsets
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,11 @@ class Histories:
         return np.bincount(self.items[shown], minlength=len(self.item_ids))
 
     def _external(self, positions: IntArray) -> pa.Array:
-        return self.item_ids.take(pa.array(self.items[positions]))
+        """Ids of events; in the type for long text where they are more than the usual one can address."""
+        items, ids = self.items[positions], self.item_ids
+        if pc.binary_length(ids).to_numpy()[items].sum(dtype=np.int64) > MAX_STRING_BYTES:
+            ids = ids.cast(pa.large_string())
+        return ids.take(pa.array(items))
 
 
 def histories_of(interactions: pa.Table) -> pa.Table:

@@ -260,3 +260,11 @@ def test_movielens_100k_gives_the_reference_split():
     validation = {row["user_id"]: row["history"] + row["targets"] for row in prepared.dataset["validation"]}
     assert validation == {user: sequence for user, (sequence, _) in expected.items()}
     assert histories(prepared.dataset["train"]) == histories(prepared.dataset["validation"])
+
+
+def test_more_text_than_an_arrow_array_can_address(toy_interactions, toy_prepared, monkeypatch):
+    monkeypatch.setattr("seqrec.data.histories.MAX_STRING_BYTES", 100)
+    long = prepare(toy_interactions, min_interactions=3).dataset
+    for split in ("train", "validation", "test"):
+        assert long[split]["history"][:] == toy_prepared.dataset[split]["history"][:]
+    assert long["train"].features["history"].feature.dtype == "large_string"
