@@ -1,13 +1,15 @@
 """The model folder, which is the Hub repository: written whole, checked when read."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import transformers
 from datasets import Dataset
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -131,10 +133,23 @@ def _read_items(path: Path) -> pa.Table:
     return table
 
 
+@contextmanager
+def without_file_bars() -> Iterator[None]:
+    """Hide transformers' progress bars of reading and writing weights, which small models flash by."""
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
+
+
 def _load_model(folder: Path, num_items: int) -> SeqRecForNextItem:
     """Load the weights, all of them, for a catalogue of this size."""
     try:
-        loaded: Any = SeqRecForNextItem.from_pretrained(folder, output_loading_info=True)
+        with without_file_bars():
+            loaded: Any = SeqRecForNextItem.from_pretrained(folder, output_loading_info=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{str(folder)!r} cannot be loaded ({reason}). Save or download the model again.") from error

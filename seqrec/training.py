@@ -25,7 +25,7 @@ from seqrec.data.reading import Tabular
 from seqrec.estimate import Estimate, estimate_run, peak_memory_mb
 from seqrec.evaluation import PROTOCOL
 from seqrec.model import SeqRecConfig, SeqRecForNextItem
-from seqrec.model_folder import ModelFolder
+from seqrec.model_folder import ModelFolder, without_file_bars
 from seqrec.recommender import Recommender
 from seqrec.run_folder import RunFolder
 from seqrec.tokenization import build_tokenizer, tokenize
@@ -288,7 +288,7 @@ def _finish(
 
 @contextmanager
 def _speaking() -> Iterator[None]:
-    """Let a run speak on stderr, unless the program has set up logging of its own; hide the bars of file writing."""
+    """Let a run speak on stderr, unless the program has set up logging of its own."""
     package = logging.getLogger("seqrec")
     handler = None
     if not package.handlers and not logging.getLogger().handlers:
@@ -296,13 +296,10 @@ def _speaking() -> Iterator[None]:
         handler.setFormatter(logging.Formatter("%(message)s"))
         package.addHandler(handler)
         package.setLevel(logging.INFO)
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
     try:
-        yield
+        with without_file_bars():
+            yield
     finally:
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
         if handler is not None:
             package.removeHandler(handler)
             package.setLevel(logging.NOTSET)
