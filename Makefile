@@ -49,6 +49,7 @@ demo: $(DEMO)/model/config.json ## Train, compare and recommend on MovieLens-100
 	$(BIN)/python scripts/recommend.py $(DEMO)/model --history "Toy Story (1995)" "Alien (1979)" --k 10
 
 $(DEMO)/model/config.json: $(DEMO_CONFIG) scripts/train.py $(shell find seqrec -name '*.py') | $(INSTALLED)
+	rm -rf $(DEMO) # of an older demo, or of one that was interrupted
 	$(LAUNCH) scripts/train.py $(DEMO_CONFIG) --output_dir $(DEMO)
 
 clean: ## Remove .venv, the demo's run and the tools' caches

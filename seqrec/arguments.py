@@ -27,7 +27,7 @@ UNREAD = {
     "push_to_hub": False,
 }
 """Fields of `TrainingArguments` that a recommender has no use for, at the only value they may have."""
-DATA_SOURCE = ("dataset", "interactions", "items", "column_mapping")
+DATA_SOURCE = ("dataset", "interactions", "items", "column_mapping", "text_template")
 MODEL_SETTINGS = (
     "hidden_size",
     "num_hidden_layers",
@@ -180,6 +180,20 @@ class SeqRecTrainingArguments(TrainingArguments):
         if self.softmax_chunk_size == 0 and self.softmax_dtype == "bfloat16":
             raise ValueError("softmax_chunk_size=0 is the plain formula, in float32; leave softmax_dtype out.")
 
+    def course(self) -> dict[str, Any]:
+        """Return the settings that decide what every step does, and so may not change when a run is resumed."""
+        names = (
+            "objective",
+            "mask_probability",
+            "average_decay",
+            "seed",
+            "learning_rate",
+            "lr_scheduler_type",
+            "optim",
+        )
+        sizes = ("per_device_train_batch_size", "gradient_accumulation_steps", "world_size", "warmup_steps")
+        return {name: getattr(self, name) for name in (*names, *sizes)}
+
     def apply_threads(self) -> int:
         """Give this process its share of the cores, whatever OMP_NUM_THREADS says, and return it."""
         import torch
@@ -263,7 +277,7 @@ def _check_known(name: str) -> None:
 def parse_command_line(argv: Sequence[str]) -> Arguments:
     """Return the settings of `[CONFIG.yaml] [--name value ...]`; what is said later wins.
 
-    A `--dataset` or `--interactions` on the command line replaces the data of the config, its items and columns too.
+    A `--dataset` or `--interactions` on the command line replaces the data of the config and all that is about it.
 
     Raises:
         ValueError: If the config cannot be read, a name is unknown or a value has the wrong type.

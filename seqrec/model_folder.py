@@ -80,6 +80,7 @@ class ModelFolder:
             _check_kind(Path(path))
         with written_whole(path, (*READ, *CODE)) as folder:
             self.model.save_pretrained(folder)
+            shutil.copymode(folder / CONFIG_FILE, folder / WEIGHTS_FILE)  # safetensors writes for its owner alone
             shutil.copy(pipeline_seqrec.__file__, folder)
             self.tokenizer.save_pretrained(folder)
             pq.write_table(_plain_table(self.items.select_columns(["item_id", *shown, "count"])), folder / ITEMS_FILE)

@@ -313,4 +313,6 @@ def _as_id(item: object) -> str:
     >>> _as_id(1500), _as_id(1500.0), _as_id("007")
     ('1500', '1500', '007')
     """
+    if not isinstance(item, str | int | float | np.generic):
+        raise ValueError(f"An item id is text or a number, not {item!r:.80}.")
     return str(int(item)) if isinstance(item, float | np.floating) and float(item).is_integer() else str(item)

@@ -3,13 +3,14 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
 from seqrec.data import PreparedData
 from seqrec.data.preparation import REPORT_FILE
-from seqrec.folders import read_json
+from seqrec.folders import read_json, write_json
 from seqrec.model import SeqRecConfig
 
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -28,6 +29,7 @@ class RunFolder:
         self.data = self.path / "data"
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
+        self.course = self.logs / "course.json"  # settings that may not change when the run is resumed
         self.state = self.logs / TRAINER_STATE_NAME  # there when the run is finished
 
     def last_checkpoint(self) -> Path | None:
@@ -42,6 +44,10 @@ class RunFolder:
             ValueError: If there is no such checkpoint, or none is asked for and an interrupted run stands here.
         """
         last = self.last_checkpoint()
+        if resume is not None and self.state.is_file():
+            raise ValueError(
+                f"The run in {str(self.path)!r} is finished, so there is nothing to resume. Start a new one."
+            )
         if resume is None:
             if last is not None and not self.state.is_file():
                 raise ValueError(
@@ -55,18 +61,27 @@ class RunFolder:
             raise ValueError(f"{str(self.checkpoints)!r} has no checkpoint to resume from; start without resuming.")
         return last if resume == "last" else Path(resume)
 
-    def start(self, prepared: PreparedData) -> None:
-        """Make room for a new run: what an earlier, finished one has beside its model is replaced."""
+    def start(self, prepared: PreparedData, course: dict[str, Any]) -> None:
+        """Make room for a new run: what an earlier, finished one has beside its model is replaced.
+
+        Args:
+            prepared: The data of the run.
+            course: Settings that may not change when it is resumed.
+        """
         prepared.save(self.data)
         for folder in self._checkpoint_folders():
             shutil.rmtree(folder)
         self.state.unlink(missing_ok=True)
+        self.logs.mkdir(exist_ok=True)
+        write_json(self.course, course)
 
-    def resume(self, checkpoint: Path, prepared: PreparedData, config: SeqRecConfig) -> None:
-        """Go on with a run, if it is the same one.
+    def check_same(
+        self, checkpoint: Path, prepared: PreparedData, config: SeqRecConfig, course: dict[str, Any]
+    ) -> None:
+        """See that a run goes on with what it was started with.
 
         Raises:
-            ValueError: If the data or the model are not those of the checkpoint.
+            ValueError: If the data, the model or the settings are not those of the checkpoint.
         """
         before, now = read_json(self.data / REPORT_FILE) or prepared.report, prepared.report
         saved = SeqRecConfig.from_pretrained(checkpoint)
@@ -74,6 +89,7 @@ class RunFolder:
             ("data of sha256", before["source"]["sha256"], now["source"]["sha256"]),
             ("preparation", before["settings"], now["settings"]),
             *((name, getattr(saved, name), getattr(config, name)) for name in SeqRecConfig.__annotations__),
+            *((name, value, course.get(name)) for name, value in read_json(self.course).items()),
         ]
         for name, was, wanted in compared:
             if was != wanted:
@@ -81,7 +97,6 @@ class RunFolder:
                     f"{checkpoint.name} was trained with {name} {was!r:.80}, not {wanted!r:.80}. Resume with what it "
                     "was started with, or start anew in another folder."
                 )
-        self.state.unlink(missing_ok=True)
 
     def finish(self, state: TrainerState) -> None:
         """Keep the log of a finished run."""

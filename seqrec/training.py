@@ -76,10 +76,10 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
         trainer = build_trainer(folder, prepared, training)
         estimate = estimate_run(folder.model, trainer.windows, training.per_device_train_batch_size)
         if checkpoint is not None:
-            run_folder.resume(checkpoint, prepared, folder.model.config)
+            run_folder.check_same(checkpoint, prepared, folder.model.config, training.course())
         if training.should_save:
             if checkpoint is None:
-                run_folder.start(prepared)
+                run_folder.start(prepared, training.course())
             _announce(prepared, folder.model, trainer, threads, estimate)
         trainer.accelerator.wait_for_everyone()
         start = time.perf_counter()

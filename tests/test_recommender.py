@@ -103,6 +103,7 @@ def test_excluded_for_all_and_for_each(recommender):
         (lambda r: r.similar_items(["nope"]), "'nope'"),
         (lambda r: r.encode_items(["nope"]), "'nope'"),
         (lambda r: r.similar_items("1500"), "wrap it in a list"),
+        (lambda r: r.encode_items([{"item_id": "new", "title": "New"}]), "text or a number"),
         (lambda r: r.similar_items(["1500"], k=0), "k=0"),
         (lambda r: r.target_ranks([["1500"], ["d05"]], ["d05"]), "1 targets for 2 histories"),
         (lambda r: r.find_items([""]), "empty text"),
@@ -223,6 +224,7 @@ def test_the_model_folder_holds_what_the_contract_names(recommender, tmp_path):
     for path in (tmp_path / "model").iterdir():
         content = path.read_bytes()
         assert b"u01" not in content  # no user
+        assert path.stat().st_mode & 0o777 == (tmp_path / "model" / "config.json").stat().st_mode & 0o777
         assert str(tmp_path.parent).encode() not in content  # no path
 
 

@@ -114,16 +114,22 @@ def test_a_resumed_run_keeps_its_patience(train, toy_interactions, toy_items, tm
 def test_resuming_on_other_data_or_another_shape_is_refused(train, toy_interactions, toy_items, tmp_path):
     train(toy_interactions, toy_items, tmp_path)
     weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="is finished"):
+        train(toy_interactions, toy_items, tmp_path, resume_from_checkpoint="last")
+    (tmp_path / "logs" / "trainer_state.json").unlink()  # as if it had been interrupted
     with pytest.raises(ValueError, match="trained with data of sha256"):
         train(toy_interactions.slice(1), toy_items, tmp_path, resume_from_checkpoint="last")
     with pytest.raises(ValueError, match="hidden_size 16, not 32"):
         train(toy_interactions, toy_items, tmp_path, resume_from_checkpoint="last", hidden_size=32)
+    with pytest.raises(ValueError, match="per_device_train_batch_size 4, not 8"):
+        train(toy_interactions, toy_items, tmp_path, resume_from_checkpoint="last", per_device_train_batch_size=8)
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
 
 
 def test_a_half_written_checkpoint_is_passed_over(train, toy_interactions, toy_items, tmp_path):
     train(toy_interactions, toy_items, tmp_path)
     run = RunFolder(tmp_path)
+    run.state.unlink()  # as if it had been interrupted
     last = run.last_checkpoint()
     (last / "trainer_state.json").unlink()
     assert run.last_checkpoint() != last

@@ -37,7 +37,7 @@ class NextItemPipeline(Pipeline):
         if not isinstance(inputs, dict) or "history" not in inputs:
             raise ValueError(f'Expected {{"history": [item ids, oldest first]}}, got {inputs!r:.80}.')
         return self.tokenizer(  # type: ignore[misc]
-            [inputs["history"]], is_split_into_words=True, return_tensors="pt"
+            [inputs["history"]], is_split_into_words=True, return_tensors="pt", verbose=False
         )
 
     def _forward(  # type: ignore[override]
