@@ -54,7 +54,9 @@ class TextEncoder:
         """Load an encoder that `find_encoder` has found."""
         location = source.fetch()
         revision = source.revision if location == source.name else None
-        model = AutoModel.from_pretrained(location, revision=revision or "main", dtype=torch.float32)
+        model = AutoModel.from_pretrained(
+            location, revision=revision or "main", dtype=torch.float32, use_safetensors=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or "main")
         max_length = _max_length(location, revision, tokenizer, model)
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

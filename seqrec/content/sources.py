@@ -81,7 +81,7 @@ def _folder_source(folder: Path, revision: str | None) -> EncoderSource:
 
 def _weights_sha256(folder: Path) -> str:
     """Hash a folder's weights: the file's own hash where there is one file, else the hash of all files' hashes."""
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    files = sorted(folder.glob("*.safetensors"))  # never a pickle
     if not files or not (folder / "config.json").is_file():
         raise ValueError(
             f"The encoder folder {folder} holds {sorted(path.name for path in folder.iterdir())}, but a model folder "

