@@ -10,8 +10,8 @@ Every setting of the config can be said again on the command line; `--help` list
 
 import sys
 
-from seqrec.arguments import parse_command_line
 from seqrec.fetching import FetchError
+from seqrec.settings import parse_command_line
 from seqrec.training import run
 
 

@@ -16,7 +16,7 @@ import transformers
 from datasets import Dataset, Value
 from transformers.trainer_utils import IntervalStrategy
 
-from seqrec.arguments import Arguments, DataArguments, SeqRecTrainingArguments, parse_settings
+from seqrec.arguments import DataArguments, SeqRecTrainingArguments
 from seqrec.content import ContentVectors, encode_text, half_whiten
 from seqrec.data import PreparedData, prepare
 from seqrec.data.collation import Objective, TrainingWindows
@@ -28,6 +28,7 @@ from seqrec.model import SeqRecConfig, SeqRecForNextItem
 from seqrec.model_folder import ModelFolder, without_file_bars
 from seqrec.recommender import Recommender
 from seqrec.run_folder import RunFolder
+from seqrec.settings import Arguments, parse_settings
 from seqrec.tokenization import build_tokenizer, tokenize
 from seqrec.trainer import SeqRecTrainer
 

@@ -14,6 +14,7 @@ LAYERS = [
     ["content", "estimate", "evaluation", "model_folder", "run_folder", "tokenization"],
     ["baselines"],
     ["arguments"],
+    ["settings"],
     ["recommender", "trainer"],
     ["training"],
     ["report"],

@@ -110,7 +110,7 @@ def test_unknown_titles_are_answered_with_near_ones(trained):
 
 
 def test_every_config_that_ships_is_a_valid_one():
-    from seqrec.arguments import parse_command_line
+    from seqrec.settings import parse_command_line
 
     configs = sorted((ROOT / "configs").glob("*.yaml"))
     assert configs

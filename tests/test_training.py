@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 import seqrec
-from seqrec.arguments import parse_settings
 from seqrec.data import PreparedData
 from seqrec.estimate import estimate_run
 from seqrec.run_folder import RunFolder
+from seqrec.settings import parse_settings
 from seqrec.trainer import WeightAverage
 from seqrec.training import build_model, build_trainer
 

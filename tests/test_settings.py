@@ -9,10 +9,9 @@ from seqrec.arguments import (
     DataArguments,
     ModelArguments,
     SeqRecTrainingArguments,
-    parse_command_line,
-    parse_settings,
 )
 from seqrec.model import SeqRecConfig
+from seqrec.settings import parse_command_line, parse_settings
 
 
 @pytest.fixture
