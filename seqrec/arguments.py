@@ -1,6 +1,7 @@
 """Every setting of a run, in three dataclasses."""
 
 import dataclasses
+import inspect
 import json
 import os
 from dataclasses import dataclass, field
@@ -23,7 +24,32 @@ UNREAD = {
     "push_to_hub": False,
 }
 """Fields of `TrainingArguments` that a recommender has no use for, at the only value they may have."""
-DATA_SOURCE = ("dataset", "interactions", "items", "column_mapping", "text_template")
+LEAST = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "num_threads": 1,
+    "num_train_epochs": 0,
+    "learning_rate": 0,
+    "weight_decay": 0,
+    "max_grad_norm": 0,
+    "seed": 0,
+    "dataloader_num_workers": 0,
+    "early_stopping_patience": 0,
+    "softmax_chunk_size": 0,
+}
+"""The smallest value of settings that count or scale."""
+MOST = 2**32  # what numpy takes as a seed; plenty for all others
+DATA_SOURCE = ("dataset", "dataset_files", "interactions", "items", "column_mapping", "text_template")
+PREPARATION_SETTINGS = (
+    "split",
+    "time_fraction",
+    "min_interactions",
+    "min_value",
+    "drop_duplicates",
+    "burst_seconds",
+    "max_daily_interactions",
+)
 MODEL_SETTINGS = (
     "hidden_size",
     "num_hidden_layers",
@@ -60,6 +86,16 @@ class DataArguments:
     column_mapping: str | None = field(
         default=None, metadata={"help": 'Their column to ours, as JSON: {"customer": "user_id", "sku": "item_id"}.'}
     )
+    dataset_files: list[str] | None = field(
+        default=None, metadata={"help": "Files of a named data set that are here already, e.g. ml-1m.zip."}
+    )
+    split: Literal["leave_one_out", "global_time"] = field(
+        default="leave_one_out", metadata={"help": "Each user's last items, or two cuts in time."}
+    )
+    time_fraction: float | None = field(
+        default=None,
+        metadata={"help": "With global_time: share of the interactions, the newest, that make the test period (0.1)."},
+    )
     min_interactions: int = field(
         default=5, metadata={"help": "Every user and every item keeps at least this many interactions (k-core)."}
     )
@@ -68,6 +104,12 @@ class DataArguments:
     )
     drop_duplicates: bool = field(
         default=True, metadata={"help": "Count an interaction once that stands twice with the same timestamp."}
+    )
+    burst_seconds: float | None = field(
+        default=None, metadata={"help": "Events of a user with the same item as so many seconds before are left out."}
+    )
+    max_daily_interactions: int | None = field(
+        default=None, metadata={"help": "Users with more events than this within any 24 hours are left out."}
     )
     text_encoder: str | None = field(
         default=DEFAULT_TEXT_ENCODER,
@@ -88,6 +130,10 @@ class DataArguments:
                 f"Both dataset={self.dataset!r} and interactions={self.interactions!r} are named; expected one. "
                 "Leave one of them out."
             )
+
+    def preparation(self) -> dict[str, Any]:
+        """Return the settings of `seqrec.data.prepare`."""
+        return {name: getattr(self, name) for name in PREPARATION_SETTINGS}
 
     def mapping(self) -> dict[str, str] | None:
         """Return `column_mapping`, parsed."""
@@ -156,11 +202,10 @@ class SeqRecTrainingArguments(TrainingArguments):
             raise ValueError(f"average_decay={self.average_decay} must be at least 0 and below 1.")
         if not 0 < self.mask_probability < 1:
             raise ValueError(f"mask_probability={self.mask_probability} must be above 0 and below 1.")
-        for name in ("early_stopping_patience", "softmax_chunk_size"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
-        if self.num_threads is not None and self.num_threads < 1:
-            raise ValueError(f"num_threads={self.num_threads} must be at least 1.")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < MOST:
+                raise ValueError(f"{name}={value} must be at least {least} and below {MOST}.")
 
     def _check_inherited(self) -> None:
         """Refuse values of inherited fields that would break later, or that nothing would read."""
@@ -186,6 +231,8 @@ class SeqRecTrainingArguments(TrainingArguments):
             "learning_rate",
             "lr_scheduler_type",
             "optim",
+            "early_stopping_patience",
+            "metric_for_best_model",
         )
         sizes = ("per_device_train_batch_size", "gradient_accumulation_steps", "world_size", "warmup_steps")
         return {name: getattr(self, name) for name in (*names, *sizes)}
@@ -214,8 +261,8 @@ def _model_arguments_class() -> type:
 
 def _config_help() -> list[str]:
     """Lines `name: text` of the Args section of `SeqRecConfig`, continuation lines joined, % doubled for argparse."""
-    section = (SeqRecConfig.__doc__ or "").split("Args:\n", 1)[1].split("\n\n")[0]
-    return section.replace("\n" + " " * 12, " ").replace("%", "%%").strip().split("\n")
+    section = inspect.cleandoc(SeqRecConfig.__doc__ or "").split("Args:\n", 1)[1].split("\n\n")[0]
+    return section.replace("\n" + " " * 8, " ").replace("%", "%%").strip().split("\n")
 
 
 ModelArguments = _model_arguments_class()

@@ -1,5 +1,6 @@
 """The run folder: data, checkpoints, logs and the finished model of one training run."""
 
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +14,19 @@ from seqrec.data.preparation import REPORT_FILE
 from seqrec.folders import read_json, write_json
 from seqrec.model import SeqRecConfig
 
+logger = logging.getLogger(__name__)
+
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+CHECKPOINT_FILES = ("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt")
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end: its state comes last, after all that a resumed run reads."""
+    try:
+        state = read_json(checkpoint / TRAINER_STATE_NAME)
+    except ValueError:  # half of it
+        return False
+    return "global_step" in state and all((checkpoint / name).is_file() for name in CHECKPOINT_FILES)
 
 
 class RunFolder:
@@ -33,8 +46,8 @@ class RunFolder:
         self.state = self.logs / TRAINER_STATE_NAME  # there when the run is finished
 
     def last_checkpoint(self) -> Path | None:
-        """Return the newest checkpoint that is whole: its trainer state is written last."""
-        whole = [folder for folder in self._checkpoint_folders() if (folder / TRAINER_STATE_NAME).is_file()]
+        """Return the newest checkpoint that is whole."""
+        whole = [folder for folder in self._checkpoint_folders() if is_whole(folder)]
         return max(whole, key=lambda folder: int(folder.name.split("-")[1]), default=None)
 
     def find_checkpoint(self, resume: str | None) -> Path | None:
@@ -55,9 +68,11 @@ class RunFolder:
                     "--resume_from_checkpoint, or choose another --output_dir, or remove its checkpoints."
                 )
             return None
-        if resume != "last" and not (Path(resume) / TRAINER_STATE_NAME).is_file():
+        if resume != "last" and not is_whole(Path(resume)):
             raise ValueError(f"There is no whole checkpoint {resume!r}; the last one here is {last and last.name!r}.")
-        if resume == "last" and last is None:
+        if resume == "last" and last is None and self.course.is_file():
+            logger.warning("The run in %s was interrupted before its first checkpoint: it starts anew.", self.path)
+        elif resume == "last" and last is None:
             raise ValueError(f"{str(self.checkpoints)!r} has no checkpoint to resume from; start without resuming.")
         return last if resume == "last" else Path(resume)
 
@@ -68,10 +83,10 @@ class RunFolder:
             prepared: The data of the run.
             course: Settings that may not change when it is resumed.
         """
-        prepared.save(self.data)
         for folder in self._checkpoint_folders():
             shutil.rmtree(folder)
-        self.state.unlink(missing_ok=True)
+        self.state.unlink(missing_ok=True)  # last: until here it says that the folder holds a finished run
+        prepared.save(self.data)
         self.logs.mkdir(exist_ok=True)
         write_json(self.course, course)
 
@@ -97,6 +112,12 @@ class RunFolder:
                     f"{checkpoint.name} was trained with {name} {was!r:.80}, not {wanted!r:.80}. Resume with what it "
                     "was started with, or start anew in another folder."
                 )
+
+    def drop_half_written(self) -> None:
+        """Remove the checkpoints that a killed run did not finish."""
+        for folder in self._checkpoint_folders():
+            if not is_whole(folder):
+                shutil.rmtree(folder)
 
     def finish(self, state: TrainerState) -> None:
         """Keep the log of a finished run."""

@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from seqrec.arguments import VALIDATION_CUTS, SeqRecTrainingArguments
 from seqrec.data.collation import TrainingWindows, collate_histories, collate_windows
 from seqrec.evaluation import user_metrics
 from seqrec.folders import read_json
 from seqrec.model import SeqRecForNextItem
+from seqrec.run_folder import is_whole
 
 AVERAGED_WEIGHTS = "averaged.safetensors"
 
@@ -66,28 +69,56 @@ class WeightAverage(TrainerCallback):
             self.average[name].copy_(weight)
 
 
-class EpochOrder(Sampler[int]):
-    """A new order of the windows every epoch, a function of (seed, epoch) alone."""
+class GlobalBatches(Sampler[list[int]]):
+    """This process's share of every global batch, in a new order every epoch: a function of (seed, epoch) alone.
 
-    def __init__(self, windows: TrainingWindows) -> None:
+    One process or several, a step trains on the same windows and each of them once, also the last and smaller one.
+
+    Args:
+        windows: What is drawn from.
+        batch_size: Windows a step and process.
+        num_processes: How many share a step.
+        process_index: Which of them this is.
+        drop_last: Leave out the last, smaller step.
+    """
+
+    def __init__(
+        self, windows: TrainingWindows, batch_size: int, num_processes: int, process_index: int, drop_last: bool
+    ) -> None:
         self.windows = windows
+        self.global_size = batch_size * num_processes
+        self.share = slice(process_index, None, num_processes)
+        self.num_steps = len(windows) // self.global_size if drop_last else -(-len(windows) // self.global_size)
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return self.num_steps
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[list[int]]:
         random = np.random.default_rng((self.windows.seed, self.windows.epoch))
-        yield from random.permutation(len(self.windows)).tolist()
+        order = random.permutation(len(self.windows)).tolist()
+        for start in range(0, self.num_steps * self.global_size, self.global_size):
+            yield order[start : start + self.global_size][self.share]
 
 
-class EpochCounter(TrainerCallback):
-    """Tells the windows which epoch it is, also in a resumed run and in each of several processes."""
+class RunCourse(TrainerCallback):
+    """Keeps a run on its course: the windows of each epoch, and the best checkpoint where this machine has it."""
 
     def __init__(self, windows: TrainingWindows) -> None:
         self.windows = windows
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Find the best checkpoint of a resumed run, wherever the run folder stands now."""
+        if state.best_global_step and args.load_best_model_at_end:
+            best = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+            if not is_whole(best):
+                raise ValueError(
+                    f"The best checkpoint so far, {best.name}, is not whole in {args.output_dir!r}, so the run could "
+                    "not end with it. Bring it back, or start anew in another folder."
+                )
+            state.best_model_checkpoint = str(best)
+
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Draw the windows of this epoch."""
+        """Draw the windows of this epoch, also in a resumed run and in each of several processes."""
         self.windows.set_epoch(int(state.epoch))
 
 
@@ -122,15 +153,28 @@ class SeqRecTrainer(Trainer):
         self.windows = train_dataset
         self.num_targets: torch.Tensor | int = 0
         self.resumed_at_step: int | None = None
-        self.add_callback(EpochCounter(train_dataset))
+        self.stopped_before = False  # the run had stopped early when it was interrupted
+        self.add_callback(RunCourse(train_dataset))
         self.average = WeightAverage(model, args.average_decay) if args.average_decay else None
         if self.average:
             self.add_callback(self.average)
         if args.early_stopping_patience and eval_dataset is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
-        return EpochOrder(train_dataset or self.windows)
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches of this process; the sampler shares them out, so accelerate need not (it would repeat windows)."""
+        args = self.args
+        batches = GlobalBatches(
+            self.windows, self._train_batch_size, args.world_size, args.process_index, args.dataloader_drop_last
+        )
+        return DataLoader(
+            self.windows,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            prefetch_factor=args.dataloader_prefetch_factor,
+        )
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """Batches of histories, in the order of the data set."""
@@ -173,6 +217,27 @@ class SeqRecTrainer(Trainer):
         self.num_targets = self.num_targets + (0 if count is None else count)
         return batches, count
 
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        limit, self.args.save_total_limit = (
+            self.args.save_total_limit,
+            None,
+        )  # Trainer's rotation takes other folders, too
+        try:
+            super()._save_checkpoint(model, trial)
+            if self.args.should_save:
+                rotate_checkpoints(str(self.args.output_dir), limit, self.state.best_model_checkpoint)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise OSError(
+                f"The checkpoint of step {self.state.global_step} could not be written to {self.args.output_dir!r}: "
+                f"{error}. Make room there, then go on with --resume_from_checkpoint."
+            ) from error
+        finally:
+            self.args.save_total_limit = limit
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()  # the state, written next, says that every process has written its part
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.average and self.args.should_save and output_dir:
@@ -180,9 +245,17 @@ class SeqRecTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self.resumed_at_step = read_json(Path(resume_from_checkpoint) / TRAINER_STATE_NAME).get("global_step")
+        state = read_json(Path(resume_from_checkpoint) / TRAINER_STATE_NAME)
+        self.resumed_at_step = state["global_step"]
+        self.stopped_before = state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]
         if self.average:
             self.average.load(resume_from_checkpoint)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.stopped_before:  # Trainer forgets it, and would train one epoch more
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()

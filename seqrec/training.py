@@ -81,8 +81,12 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
         if training.should_save:
             if checkpoint is None:
                 run_folder.start(prepared, training.course())
+            else:
+                run_folder.drop_half_written()
             _announce(prepared, folder.model, trainer, threads, estimate)
         trainer.accelerator.wait_for_everyone()
+        if training.process_index:
+            torch.manual_seed(training.seed + training.process_index)  # other dropout than the first process has
         start = time.perf_counter()
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - start
@@ -111,20 +115,19 @@ def load_data(data: DataArguments, interactions: Tabular | None = None, items: T
         source,
         catalogue,
         column_mapping=data.mapping(),
-        min_interactions=data.min_interactions,
-        min_value=data.min_value,
-        drop_duplicates=data.drop_duplicates,
+        dataset_files=data.dataset_files or (),
+        **data.preparation(),
     )
 
 
 def _load_prepared(folder: Path, data: DataArguments, catalogue: Tabular | None) -> PreparedData:
     """Load prepared data; settings that say something else than it was prepared with are an error."""
     prepared = PreparedData.load(folder)
-    asked = {name: getattr(data, name) for name in prepared.report["settings"]}
-    other = [name for name, value in prepared.report["settings"].items() if asked[name] != value]
-    usual = DataArguments()
-    ignored = [name for name in other if asked[name] != getattr(usual, name)]
-    ignored += ["items"] * (catalogue is not None) + ["column_mapping"] * (data.column_mapping is not None)
+    used, usual = prepared.report["settings"], DataArguments().preparation()
+    asked = {name: value for name, value in data.preparation().items() if value != usual[name]}
+    ignored = [name for name, value in asked.items() if value != used.get(name, usual[name])]
+    ignored += ["items"] * (catalogue is not None)
+    ignored += [name for name in ("column_mapping", "dataset_files") if getattr(data, name) is not None]
     if ignored:
         raise ValueError(
             f"{str(folder)!r} is already prepared, so {ignored[0]} has no effect on it. Leave it out, or prepare the "

@@ -5,10 +5,13 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import random
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 SEED = 7
@@ -121,3 +124,52 @@ def toy_run(tmp_path_factory):
         return runs[attention]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def second_python(tmp_path_factory):
+    """The interpreter of an environment that has torch and transformers in our versions, and no seqrec."""
+    folder = tmp_path_factory.mktemp("second") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    constraints = Path(__file__).parent.parent / "constraints.txt"
+    python = str(folder / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "-q", "-c", constraints, "torch", "transformers"], check=True)
+    return python
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what the slow tests measured, a line each: what they gave to `record_property("measured", ...)`."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    lines = [value for report in reports for name, value in report.user_properties if name == "measured"]
+    if lines:
+        terminalreporter.section("measured")
+        terminalreporter.write_line("\n".join(lines))
+
+
+@pytest.fixture(scope="session")
+def toy_file_settings(tmp_path_factory) -> dict[str, object]:
+    """Settings, all of them JSON, that train on the toy world from files: for runs in other processes."""
+    folder = tmp_path_factory.mktemp("toy")
+    pq.write_table(toy_interactions_table(), folder / "clicks.parquet")
+    pq.write_table(toy_items_table(), folder / "items.parquet")
+    files = {"interactions": str(folder / "clicks.parquet"), "items": str(folder / "items.parquet")}
+    return {**TOY_SETTINGS, **files}
+
+
+@pytest.fixture(scope="session")
+def untrained():
+    """A function that makes the folder of a small untrained model of these items, whose titles are shown."""
+    import datasets
+
+    from seqrec.model import SeqRecConfig, SeqRecForNextItem
+    from seqrec.model_folder import ModelFolder
+    from seqrec.tokenization import build_tokenizer
+
+    def make(item_ids, **shape):
+        small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "max_position_embeddings": 4}
+        config = SeqRecConfig(vocab_size=len(item_ids) + 3, display_columns=["title"], **{**small, **shape})
+        titles = [f"Title of {item}" for item in item_ids]
+        items = datasets.Dataset(pa.table({"item_id": item_ids, "title": titles, "count": range(len(item_ids))}))
+        return ModelFolder(SeqRecForNextItem(config).eval(), build_tokenizer(item_ids, config), items, {"a": 1.5})
+
+    return make

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import resource
 import shutil
 
 import pyarrow.csv
@@ -135,6 +136,21 @@ def test_a_half_written_checkpoint_is_passed_over(train, toy_interactions, toy_i
     assert run.last_checkpoint() != last
     with pytest.raises(ValueError, match="no whole checkpoint"):
         run.find_checkpoint(str(last))
+
+
+def test_a_full_disk_stops_with_a_sentence_and_the_run_goes_on(train, toy_interactions, toy_items, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (25_000, limits[1]))  # less than the optimizer's file
+    try:
+        with pytest.raises(OSError, match="checkpoint of step 3 could not be written .* Make room there"):
+            train(toy_interactions, toy_items, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "model").exists()
+    recommender = train(toy_interactions, toy_items, tmp_path, resume_from_checkpoint="last")
+    assert recommender.recommend([["d04"]], k=3) == train(toy_interactions, toy_items, tmp_path / "other").recommend(
+        [["d04"]], k=3
+    )
 
 
 def test_a_new_run_replaces_a_finished_one_and_nothing_else(train, toy_interactions, toy_items, tmp_path):
