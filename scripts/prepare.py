@@ -12,20 +12,20 @@ import argparse
 import sys
 from typing import Any
 
-from seqrec.arguments import parse_mapping
+from seqrec.arguments import PREPARATION_SETTINGS, parse_mapping
 from seqrec.data import prepare
 from seqrec.fetching import FetchError
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Prepare, save, and say what every step left."""
+    settings = {name: getattr(arguments, name) for name in PREPARATION_SETTINGS}
     prepared = prepare(
         arguments.interactions or arguments.dataset,
         arguments.items,
         column_mapping=parse_mapping(arguments.column_mapping) if arguments.column_mapping else None,
-        min_interactions=arguments.min_interactions,
-        min_value=arguments.min_value,
-        drop_duplicates=arguments.drop_duplicates,
+        dataset_files=arguments.dataset_files,
+        **settings,
     )
     prepared.save(arguments.output_dir)
     print(report_table(prepared.report))
@@ -39,13 +39,21 @@ def report_table(report: dict[str, Any]) -> str:
     for name, counts in [("source", start), *((step["name"], step["after"]) for step in report["steps"])]:
         numbers = f"{counts['num_users']:>12,}{counts['num_items']:>12,}{counts['num_interactions']:>15,}"
         lines.append(f"{name:<20}{numbers}")
-    split = report["split"]
-    lines.append(f"\n{split['name']}: {split['test']['num_users']:,} users are asked for their last item")
-    if split["num_users_only_in_train"]:
-        lines[-1] += f", {split['num_users_only_in_train']:,} are too short and stay in train"
+    lines += ["", split_sentence(report)]
     if report["content"].get("num_items_without_row"):
         lines.append(f"{report['content']['num_items_without_row']:,} items have no content")
     return "\n".join(lines)
+
+
+def split_sentence(report: dict[str, Any]) -> str:
+    """Return what the split asks of whom."""
+    split = report["split"]
+    asked = f"{split['name']}: {split['test']['num_users']:,} users are asked for "
+    if split["name"] == "leave_one_out":
+        return f"{asked}their last item, {split['num_users_only_in_train']:,} are too short and stay in train"
+    cuts = [f"{name} begins at {split[name]['cut']}" for name in ("validation", "test")]
+    new = split["test"]["num_users_without_history"]
+    return f"{asked}their first item of the test period, {new:,} of them are new there; {', '.join(cuts)}"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -56,9 +64,14 @@ def parse_arguments() -> argparse.Namespace:
     source.add_argument("--interactions", nargs="+", help="files or globs: CSV, TSV, JSONL, Parquet")
     parser.add_argument("--items", nargs="+", help="files with one row an item")
     parser.add_argument("--column_mapping", help="JSON: their column names to ours")
+    parser.add_argument("--dataset_files", nargs="+", default=(), help="files of a named data set that are here")
+    parser.add_argument("--split", choices=["leave_one_out", "global_time"], default="leave_one_out")
+    parser.add_argument("--time_fraction", type=float, help="share of the interactions in the test period (0.1)")
     parser.add_argument("--min_interactions", type=int, default=5, help="least interactions of a user and of an item")
     parser.add_argument("--min_value", type=float, help="least value that counts as an interaction")
     parser.add_argument("--drop_duplicates", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--burst_seconds", type=float, help="leave out the same item again within this time")
+    parser.add_argument("--max_daily_interactions", type=int, help="leave out users with more within 24 hours")
     parser.add_argument("--output_dir", required=True, help="the folder to write")
     return parser.parse_args()
 
@@ -67,5 +80,5 @@ if __name__ == "__main__":
     try:
         main(parse_arguments())
     except (ValueError, OSError, FetchError) as error:
-        print(f"prepare.py: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

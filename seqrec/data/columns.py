@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[MASK]")
 """Words of the tokenizer that no item may have as its id."""
 
-INTEGER = re.compile(r"[+-]?\d+")
+LATEST_SECOND = 10**11  # the year 5138
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 
 
 def ids_as_strings(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -44,15 +45,18 @@ def ids_as_strings(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     return ids
 
 
-def timestamps_as_integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return timestamps as int64 that sort exactly like the given ones.
+def timestamps_as_integers(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
+    """Return timestamps as int64 that sort exactly like the given ones, and how many of their units make a second.
 
     Whole numbers (also as text or floats) stay as they are. Fractions count as seconds and become microseconds,
     dates and ISO texts become microseconds since 1970; either becomes nanoseconds where microseconds would merge two
-    different times. Dates without a time zone count as UTC.
+    different times. Dates without a time zone count as UTC. The unit of whole numbers is not written anywhere: they
+    count as seconds, and as milli-, micro- or nanoseconds where they are too large for the unit before (10^11 seconds
+    are the year 5138).
 
-    >>> timestamps_as_integers(pa.chunked_array([["1970-01-01T00:00:01", "1970-01-02"]])).to_pylist()
-    [1000000, 86400000000]
+    >>> times, per_second = timestamps_as_integers(pa.chunked_array([["1970-01-01T00:00:01", "1970-01-02"]]))
+    >>> times.to_pylist(), per_second
+    ([1000000, 86400000000], 1000000)
 
     Raises:
         ValueError: A timestamp is missing, or is neither a number, a date nor an ISO text.
@@ -65,9 +69,10 @@ def timestamps_as_integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
         column = _parsed_times(column)
     if pa.types.is_integer(column.type):
         try:
-            return column.cast(pa.int64())
+            column = column.cast(pa.int64())
         except pa.ArrowInvalid as error:
             raise ValueError(f"A timestamp does not fit int64 ({_first_line(error)}); use a coarser unit.") from error
+        return column, _likely_unit(column)
     if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
         return _float_times(column)
     if pa.types.is_date(column.type):
@@ -78,9 +83,9 @@ def timestamps_as_integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
             "or dates. Convert it first."
         )
     try:
-        return column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
+        return column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()), 10**6
     except pa.ArrowInvalid:  # digits below a microsecond
-        return column.cast(pa.int64())
+        return column.cast(pa.int64()), 10**9
 
 
 def values_as_floats(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -104,9 +109,10 @@ def values_as_floats(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column in its `plain_type`."""
+    plain = plain_type(column.type)
     if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    return column.cast(plain_type(column.type))
+        return pa.chunked_array([chunk.dictionary.cast(plain).take(chunk.indices) for chunk in column.chunks], plain)
+    return column.cast(plain)
 
 
 def plain_type(given: pa.DataType) -> pa.DataType:
@@ -140,18 +146,26 @@ def _whole_numbers(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         ) from error
 
 
-def _float_times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _likely_unit(times: pa.ChunkedArray) -> int:
+    """How many units of whole numbers make a second, by the largest of them."""
+    bounds = pc.min_max(times).as_py()
+    largest = max(abs(bounds["min"] or 0), abs(bounds["max"] or 0))
+    return next((unit for unit in (1, 10**3, 10**6) if largest < LATEST_SECOND * unit), 10**9)
+
+
+def _float_times(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
     """Whole floats as they are, fractions of seconds in the coarsest unit that keeps different times apart."""
     seconds: np.ndarray[Any, np.dtype[np.float64]] = column.cast(pa.float64()).to_numpy()
     if not np.isfinite(seconds).all():
-        raise ValueError("A timestamp is infinite; expected finite numbers. Remove or repair that row.")
+        raise ValueError("A timestamp is infinite or no number; expected finite numbers. Remove or repair that row.")
     whole = np.floor(seconds)
     num_different = len(np.unique(seconds))
     for per_second in (1,) if (whole == seconds).all() else (10**6, 10**9):
         if np.abs(whole).max(initial=0) < 2**63 / per_second - 1:
             ticks = whole.astype(np.int64) * per_second + np.round((seconds - whole) * per_second).astype(np.int64)
             if len(np.unique(ticks)) == num_different:
-                return pa.chunked_array([ticks])
+                times = pa.chunked_array([ticks])
+                return times, _likely_unit(times) if per_second == 1 else per_second
     raise ValueError(
         f"Timestamps such as {float(np.abs(seconds).max())!r} do not fit whole numbers without merging "
         "different times; expected seconds. Convert the column to integers first."
@@ -168,16 +182,23 @@ def _parsed_times(column: pa.ChunkedArray) -> pa.ChunkedArray:
             return trimmed.cast(reading)
         except pa.ArrowInvalid:
             continue
-    odd = next((text for text in trimmed.to_pylist() if not _is_readable(text)), column[0].as_py())
+    texts = trimmed.to_pylist()
+    odd = next((text for text in texts if not _is_readable(text)), None) or _odd_one(texts)
     raise ValueError(
         f"Column 'timestamp' cannot be read: {odd!r} does not fit the rest; expected only numbers or only ISO texts "
         "such as '2024-05-01T12:30:00', all with or all without a time zone. Convert the column first."
     )
 
 
+def _odd_one(texts: list[str]) -> str:
+    """The first text of the rarer kind, numbers or dates."""
+    numbers = [NUMBER.fullmatch(text) is not None for text in texts]
+    return texts[numbers.index(sum(numbers) * 2 < len(texts))] if any(numbers) and not all(numbers) else texts[0]
+
+
 def _is_readable(text: str) -> bool:
     try:
-        pa.array([text]).cast(pa.timestamp("ns") if not INTEGER.fullmatch(text) else pa.int64())
+        pa.array([text]).cast(pa.float64() if NUMBER.fullmatch(text) else pa.timestamp("ns"))
     except pa.ArrowInvalid:
         return False
     return True

@@ -1,6 +1,7 @@
 """Interactions and items from any source, in canonical columns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -8,18 +9,17 @@ from seqrec.data.columns import ids_as_strings, timestamps_as_integers, values_a
 from seqrec.data.named import NAMED_DATASETS, load_named
 from seqrec.data.reading import Tabular, read_table
 
-INTERACTION_COLUMNS: dict[str, Callable[[pa.ChunkedArray], pa.ChunkedArray]] = {
-    "user_id": lambda column: ids_as_strings(column, "user_id"),
-    "item_id": lambda column: ids_as_strings(column, "item_id"),
-    "timestamp": timestamps_as_integers,
-    "value": values_as_floats,
-}
+INTERACTION_COLUMNS = ("user_id", "item_id", "timestamp", "value")
+TICKS_PER_SECOND = b"ticks_per_second"  # of the timestamps, in the metadata of their field
 
 
 def load_interactions(source: Tabular, column_mapping: Mapping[str, str] | None = None) -> pa.Table:
     """Return interactions as `user_id`, `item_id` (strings) and, where given, `timestamp` (int64), `value` (float64).
 
-    Rows keep their order, other columns are left out. How times become integers: `timestamps_as_integers`.
+    Rows keep their order, other columns are not even read where the source allows it. How times become integers, and
+    in which unit: `timestamps_as_integers`; the unit stands in the metadata of the field `timestamp`. A data set of
+    the Hub that is stored as CSV has the types that `datasets` finds in it (an id `007` is the number 7 there);
+    Parquet keeps its own.
 
     Args:
         source: A path, a glob or a list of paths (CSV, TSV, JSONL, Parquet); a `datasets.Dataset`; any table that
@@ -46,24 +46,34 @@ def load_items(source: Tabular, column_mapping: Mapping[str, str] | None = None)
 
 
 def load_tables(
-    interactions: Tabular, items: Tabular | None = None, column_mapping: Mapping[str, str] | None = None
+    interactions: Tabular,
+    items: Tabular | None = None,
+    column_mapping: Mapping[str, str] | None = None,
+    dataset_files: Sequence[str | Path] = (),
 ) -> tuple[pa.Table, pa.Table | None]:
     """Return both tables as `load_interactions` and `load_items` do, with one mapping for both.
 
-    A named data set brings its own items, unless others are given.
+    A named data set brings its own items, unless others are given. `dataset_files` are copies of its files that are
+    here already.
 
     Raises:
         ValueError: As above; also when a key of the mapping is a column of neither table.
     """
     tables: dict[str, pa.Table] = {}
-    named = isinstance(interactions, str) and interactions in NAMED_DATASETS
-    if named:
-        tables["Interactions"], tables["Items"] = load_named(NAMED_DATASETS[interactions])
+    mapping = column_mapping or {}
+    if isinstance(interactions, str) and interactions in NAMED_DATASETS:
+        tables["Interactions"], tables["Items"] = load_named(NAMED_DATASETS[interactions], dataset_files)
+    elif dataset_files:
+        raise ValueError(
+            f"dataset_files={[str(file) for file in dataset_files]} are copies of the files of a named data set, but "
+            f"{str(interactions)!r:.80} is none of {sorted(NAMED_DATASETS)}. Pass them as `interactions` instead."
+        )
     else:
-        tables["Interactions"] = read_table(interactions)
+        wanted = {theirs for theirs, ours in mapping.items() if ours in INTERACTION_COLUMNS}
+        tables["Interactions"] = read_table(interactions, columns=wanted.union(INTERACTION_COLUMNS))
     if items is not None:
         tables["Items"] = _raw_items(items)
-    tables = _renamed(tables, column_mapping or {})
+    tables = _renamed(tables, mapping)
     canonical_items = _canonical_items(tables["Items"]) if "Items" in tables else None
     return _canonical_interactions(tables["Interactions"]), canonical_items
 
@@ -102,8 +112,22 @@ def _renamed(tables: Mapping[str, pa.Table], column_mapping: Mapping[str, str]) 
 
 def _canonical_interactions(table: pa.Table) -> pa.Table:
     _require(table, ("user_id", "item_id"), "Interactions")
-    given = {name: read for name, read in INTERACTION_COLUMNS.items() if name in table.column_names}
-    return pa.table({name: read(table[name]) for name, read in given.items()})
+    columns = {name: ids_as_strings(table[name], name) for name in ("user_id", "item_id")}
+    fields = [pa.field(name, pa.string()) for name in columns]
+    if "timestamp" in table.column_names:
+        columns["timestamp"], per_second = timestamps_as_integers(table["timestamp"])
+        fields.append(pa.field("timestamp", pa.int64(), metadata={TICKS_PER_SECOND: str(per_second)}))
+    if "value" in table.column_names:
+        columns["value"] = values_as_floats(table["value"])
+        fields.append(pa.field("value", pa.float64()))
+    return pa.table(columns, schema=pa.schema(fields))
+
+
+def ticks_per_second(interactions: pa.Table) -> int | None:
+    """Return how many units of the timestamps of canonical interactions make a second; None without timestamps."""
+    if "timestamp" not in interactions.column_names:
+        return None
+    return int((interactions.schema.field("timestamp").metadata or {}).get(TICKS_PER_SECOND, 1))
 
 
 def _canonical_items(table: pa.Table) -> pa.Table:

@@ -48,6 +48,61 @@ def leave_one_out(num_events: IntArray) -> dict[str, SplitRows]:
     }
 
 
+def global_time(
+    timestamps: IntArray, num_events: IntArray, time_fraction: float
+) -> tuple[dict[str, SplitRows], dict[str, int]]:
+    """Cut all histories at two times: what is newest is test, the same share before it validation, the rest train.
+
+    A row of validation or test shows its user's events before the cut and asks for the first one from the cut on; only
+    users with an event in that period have one. Who is new there shows nothing. All events of one time are on one
+    side of a cut, so that a period may hold a little more than its share.
+
+    >>> rows, cuts = global_time(np.array([1, 2, 7, 8, 3, 9]), np.array([4, 2]), time_fraction=0.3)
+    >>> cuts, rows["train"].history_lengths.tolist()
+    ({'validation': 3, 'test': 8}, [2])
+    >>> rows["test"].users.tolist(), rows["test"].history_lengths.tolist(), rows["test"].num_targets.tolist()
+    ([0, 1], [3, 1], [1, 1])
+
+    Args:
+        timestamps: Time of each event, shape (events,); each user's events together, oldest first.
+        num_events: Events of each user, shape (users,).
+        time_fraction: Share of the events, the newest ones, that make the test period, above 0 and below 0.5.
+
+    Returns:
+        The rows of each split, and the cuts: the first time of validation and of test.
+
+    Raises:
+        ValueError: A period would be empty.
+    """
+    size = max(1, round(time_fraction * len(timestamps)))
+    newest_first = np.sort(timestamps)[::-1]
+    cuts = {
+        "validation": int(newest_first[min(2 * size, len(timestamps)) - 1]),
+        "test": int(newest_first[size - 1]),
+    }
+    if not newest_first[-1] < cuts["validation"] < cuts["test"]:
+        raise ValueError(
+            f"time_fraction={time_fraction} cuts {len(timestamps):,} interactions with times from {newest_first[-1]} "
+            f"to {newest_first[0]} at {cuts['validation']} and {cuts['test']}, which leaves a period empty; expected "
+            "interactions before, between and after the cuts. Choose another time_fraction, or split: leave_one_out."
+        )
+    users = np.repeat(np.arange(len(num_events)), num_events)
+    before = {name: np.bincount(users[timestamps < cut], minlength=len(num_events)) for name, cut in cuts.items()}
+    ends = {"validation": before["test"], "test": num_events}
+    splits = {"train": _asked_after(before["validation"], before["validation"] > 0, num_targets=0)}
+    for name in cuts:
+        splits[name] = _asked_after(before[name], ends[name] > before[name], num_targets=1)
+    return splits, cuts
+
+
+def _asked_after(
+    history_lengths: IntArray, chosen: np.ndarray[Any, np.dtype[np.bool_]], num_targets: int
+) -> SplitRows:
+    """Rows of the chosen users."""
+    users = np.flatnonzero(chosen)
+    return SplitRows(users, history_lengths[users], np.full_like(users, num_targets))
+
+
 def event_positions(starts: IntArray, lengths: IntArray) -> IntArray:
     """Return the positions of runs of events in the flat list of all events.
 

@@ -73,23 +73,24 @@ HOUR = 3_600_000_000
     ],
 )
 def test_timestamps_become_integers(given, expected):
-    assert timestamps_as_integers(column(given)).to_pylist() == expected
+    assert timestamps_as_integers(column(given))[0].to_pylist() == expected
 
 
 @pytest.mark.parametrize(("unit", "per_second"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
 def test_every_arrow_unit_becomes_microseconds(unit, per_second):
     for zone in (None, "Europe/Berlin"):
         times = column([5 * per_second], pa.timestamp(unit, zone))
-        assert timestamps_as_integers(times).to_pylist() == [5_000_000]
+        ticks, found = timestamps_as_integers(times)
+        assert (ticks.to_pylist(), found) == ([5_000_000], 10**6)
 
 
 def test_order_survives_below_a_microsecond():
-    assert timestamps_as_integers(column([1, 2], pa.timestamp("ns"))).to_pylist() == [1, 2]
+    assert timestamps_as_integers(column([1, 2], pa.timestamp("ns")))[0].to_pylist() == [1, 2]
     texts = ["2020-01-01T00:00:00.000000002", "2020-01-01T00:00:00.000000001"]
-    later, earlier = timestamps_as_integers(column(texts)).to_pylist()
+    later, earlier = timestamps_as_integers(column(texts))[0].to_pylist()
     assert later == earlier + 1
     seconds = np.nextafter(1.7e9, np.inf) - np.array([0.0, 2.0**-22])  # two neighbouring floats
-    later, earlier = timestamps_as_integers(column(seconds)).to_pylist()
+    later, earlier = timestamps_as_integers(column(seconds))[0].to_pylist()
     assert later > earlier
 
 
@@ -100,6 +101,9 @@ def test_order_survives_below_a_microsecond():
         ([float("nan"), 1.0], "'timestamp' is empty in 1 row, first in row 0"),
         ([float("inf")], "infinite"),
         (["2020-01-01", "yesterday"], "'yesterday' does not fit the rest"),
+        (["1.5", "12", "2020-01-01"], "'2020-01-01' does not fit the rest"),
+        (["2020-01-01", "7", "2020-01-02"], "'7' does not fit the rest"),
+        (["1", "nan"], "infinite or no number"),
         (["2020-01-01T00:00:00", "2020-01-01T00:00:00Z"], "'2020-01-01T00:00:00Z' does not fit the rest"),
         ([True], "has the type bool"),
         ([1e300, 0.5], "1e\\+300"),
@@ -116,3 +120,23 @@ def test_values_become_floats_and_nan_is_missing():
     assert values_as_floats(column([float("nan"), 2.0])).to_pylist() == [None, 2.0]
     with pytest.raises(ValueError, match="'value' cannot be read as numbers"):
         values_as_floats(column(["good"]))
+
+
+@pytest.mark.parametrize(
+    ("given", "per_second"),
+    [
+        ([0, 1700000000], 1),
+        ([-5, 1_700_000_000_000], 10**3),
+        ([1_700_000_000_000_000], 10**6),
+        ([1_700_000_000_000_000_000], 10**9),
+        ([1700000000.0, 1.0], 1),
+        ([0.5, 1.0], 10**6),
+        (["1970-01-01", "1970-01-02"], 10**6),
+        (["1700000000000"], 10**3),
+        (column([1, 2], pa.timestamp("ns")), 10**9),
+        ([], 1),
+    ],
+)
+def test_the_unit_of_timestamps(given, per_second):
+    given = given if isinstance(given, pa.ChunkedArray) else column(given, None if given else pa.int64())
+    assert timestamps_as_integers(given)[1] == per_second

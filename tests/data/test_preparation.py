@@ -101,7 +101,12 @@ def test_report_counts_by_hand():
         {"name": "drop_duplicates", "before": after_value, "after": after_duplicates},
         {"name": "min_interactions", "before": after_duplicates, "after": after_core},
     ]
-    assert report["settings"] == {"min_interactions": 2, "min_value": 2, "drop_duplicates": True}
+    assert {name: value for name, value in report["settings"].items() if value is not None} == {
+        "split": "leave_one_out",
+        "min_interactions": 2,
+        "min_value": 2,
+        "drop_duplicates": True,
+    }
     assert report["content"] == {
         "num_rows": 3,
         "num_equal_rows_merged": 1,
@@ -175,7 +180,7 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
 
 def test_no_rows_at_all():
     empty = pa.table({"user_id": pa.array([], pa.string()), "item_id": pa.array([], pa.string())})
-    with pytest.raises(ValueError, match="No interaction is left of 0"):
+    with pytest.raises(ValueError, match="columns but no rows"):
         prepare(empty, min_interactions=1)
 
 
@@ -268,3 +273,44 @@ def test_more_text_than_an_arrow_array_can_address(toy_interactions, toy_prepare
     for split in ("train", "validation", "test"):
         assert long[split]["history"][:] == toy_prepared.dataset[split]["history"][:]
     assert long["train"].features["history"].feature.dtype == "large_string"
+
+
+def test_data_that_ask_nobody_are_saved_and_loaded(tmp_path):
+    prepared = prepare(log("u:a v:b w:c"), min_interactions=1)
+    prepared.save(tmp_path / "prepared")
+    loaded = PreparedData.load(tmp_path / "prepared")
+    assert [len(loaded.dataset[name]) for name in ("train", "validation", "test")] == [3, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"split": "by_user"}, "split='by_user'; expected 'leave_one_out' or 'global_time'"),
+        ({"time_fraction": 0.1}, "time_fraction=0.1 belongs to split: global_time"),
+        ({"split": "global_time", "time_fraction": 0.5}, "time_fraction=0.5; expected above 0 and below 0.5"),
+        (
+            {"split": "global_time"},
+            r"split='global_time' needs the column 'timestamp', but .*\['user_id', 'item_id'\]",
+        ),
+        ({"burst_seconds": 3}, "burst_seconds=3 needs the column 'timestamp'"),
+        ({"burst_seconds": float("nan")}, "burst_seconds=nan; expected a number of seconds above 0"),
+        ({"max_daily_interactions": 9}, "max_daily_interactions=9 needs the column 'timestamp'"),
+        ({"max_daily_interactions": 0}, "max_daily_interactions=0; expected at least 1"),
+    ],
+)
+def test_settings_of_time_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        prepare(log("u:a u:b u:c"), min_interactions=1, **settings)
+
+
+def test_seconds_are_counted_in_the_unit_of_the_timestamps():
+    times = [0, 4_000, 1_700_000_000_000]
+    kept = prepare(log("u:a u:a u:b", timestamp=times), min_interactions=1, burst_seconds=4)
+    assert kept.report["ticks_per_second"] == 1000
+    assert kept.report["num_interactions"] == 2
+
+
+def test_a_type_that_datasets_cannot_hold_is_refused():
+    content = pa.table({"item_id": ["a"], "key": pa.array([b"0123456789abcdef"], pa.uuid())})
+    with pytest.raises(ValueError, match="column 'key' of the type extension.*Convert or leave out"):
+        prepare(log("u:a u:b u:c"), content, min_interactions=1)

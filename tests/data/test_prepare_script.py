@@ -44,16 +44,36 @@ def test_files_become_a_folder_and_a_table(shop):
     assert PreparedData.load(shop / "prepared").items["title"][:] == ["Lamp", "Chair", None]
 
 
+def test_two_cuts_in_time_and_cleaning_are_told(shop):
+    run = run_script(
+        *("--interactions", shop / "clicks.csv", "--column_mapping", MAPPING.replace(', "name": "title"', "")),
+        *("--split", "global_time", "--time_fraction", 0.25, "--burst_seconds", 5, "--max_daily_interactions", 50),
+        *("--min_interactions", 1, "--output_dir", shop / "prepared"),
+    )
+    assert run.returncode == 0, run.stderr
+    names = [line.split()[0] for line in run.stdout.splitlines()[1:6]]
+    assert names == ["source", "max_daily_interactions", "drop_duplicates", "burst_seconds", "min_interactions"]
+    sentence = "global_time: 1 users are asked for their first item of the test period, 1 of them are new there; "
+    assert f"{sentence}validation begins at 20, test begins at 30" in run.stdout
+    assert PreparedData.load(shop / "prepared").report["split"]["name"] == "global_time"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--interactions", "none.csv"], "prepare.py: There is no file 'none.csv'"),
-        (["--dataset", "none"], "prepare.py: There is no file 'none'"),
+        (["--interactions", "none.csv"], "error: There is no file 'none.csv'"),
+        (["--dataset", "none"], "error: There is no file 'none'"),
         (
             ["--interactions", "clicks.csv", "--column_mapping", "{sku: item_id}"],
             "column_mapping must be a JSON object",
         ),
         (["--interactions", "clicks.csv", "--column_mapping", "[]"], "must map column names to column names"),
+        (["--dataset", "movielens-1m", "--dataset_files", "clicks.csv"], "There is no file 'clicks.csv' to take"),
+        (
+            ["--dataset", "movielens-1m", "--dataset_files", "README.md"],
+            "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264",
+        ),
+        (["--interactions", "x.csv", "--split", "random"], "invalid choice: 'random'"),
         ([], "one of the arguments --dataset --interactions is required"),
     ],
 )

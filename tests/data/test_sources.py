@@ -1,11 +1,15 @@
+import gzip
+
 import datasets
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from seqrec.data import load_interactions, load_items, load_tables
+from seqrec.data import PreparedData, load_interactions, load_items, load_tables, prepare
+from seqrec.data.reading import read_table
 
 ROWS = {"user_id": ["007", "8", "8"], "item_id": ["1500", "a,b", "1500"], "timestamp": [3, 1, 2]}
 CSV = 'user_id,item_id,timestamp,colour\n007,1500,3,red\n8,"a,b",1,\n8,1500,2,blue\n'
@@ -55,24 +59,63 @@ def test_dates_in_jsonl_stay_what_they_are(tmp_path):
     }
 
 
-@pytest.mark.parametrize(
-    "as_table",
-    [
-        pa.table,
-        pd.DataFrame,
-        lambda rows: pd.DataFrame(rows, index=[5, 7, 9]),
-        pl.DataFrame,
-        datasets.Dataset.from_dict,
-        lambda rows: pa.table(rows).to_reader(),
-    ],
-)
-def test_tables_in_memory(as_table):
-    assert load_interactions(as_table(ROWS)).to_pydict() == ROWS
+TABLES = {
+    "pandas": pd.DataFrame,
+    "pandas with an index": lambda rows: pd.DataFrame(rows, index=range(5, 5 + len(rows["item_id"]))),
+    "pandas categories": lambda rows: pd.DataFrame(rows).astype({"item_id": "category"}),
+    "polars": pl.DataFrame,
+    "polars categories": lambda rows: pl.DataFrame(rows).cast({"item_id": pl.Categorical}),
+    "pyarrow reader": lambda rows: pa.table(rows).to_reader(),
+    "pyarrow chunks": lambda rows: pa.concat_tables([pa.table(rows).slice(0, 7), pa.table(rows).slice(7)]),
+    "datasets": datasets.Dataset.from_dict,
+    "duckdb": lambda rows: pytest.importorskip("duckdb").from_arrow(pa.table(rows)),
+    "wide": lambda rows: pa.table({**rows, "note": [None] * len(rows["item_id"])}),
+}
 
 
-def test_duckdb_tables():
-    duckdb = pytest.importorskip("duckdb")
-    assert load_interactions(duckdb.from_arrow(pa.table(ROWS))).to_pydict() == ROWS
+@pytest.mark.parametrize("kind", TABLES)
+def test_every_kind_of_table_gives_the_same_prepared_data(kind, toy_interactions, toy_items, toy_prepared):
+    assert load_interactions(TABLES[kind](ROWS)).to_pydict() == ROWS
+    interactions, items = (TABLES[kind](table.to_pydict()) for table in (toy_interactions, toy_items))
+    prepared = prepare(interactions, items, min_interactions=3)
+    assert prepared.report["source"]["sha256"] == toy_prepared.report["source"]["sha256"]
+    for name, rows in toy_prepared.dataset.items():
+        assert prepared.dataset[name].to_list() == rows.to_list()
+    assert [{**row, "note": None} for row in prepared.items] == [{**row, "note": None} for row in toy_prepared.items]
+
+
+def test_images_and_sounds_of_a_dataset_stay_as_they_are_stored(toy_interactions, tmp_path):
+    pixels = bytes.fromhex("89504e47")
+    features = datasets.Features(
+        item_id=datasets.Value("string"), poster=datasets.Image(decode=True), theme=datasets.Audio(decode=False)
+    )
+    rows = {"item_id": ["d04", "d05"], "poster": [{"bytes": pixels, "path": None}, None], "theme": [None, None]}
+    prepared = prepare(toy_interactions, datasets.Dataset.from_dict(rows, features), min_interactions=3)
+    prepared.save(tmp_path / "prepared")
+    items = {row["item_id"]: row for row in PreparedData.load(tmp_path / "prepared").items}
+    assert items["d04"]["poster"] == {"bytes": pixels, "path": None}
+    assert items["d05"]["poster"] is None
+
+
+def test_other_columns_are_not_read(tmp_path):
+    wide = pa.table({**ROWS, "review": ["x" * 1000] * 3, "when": [1, 2, 3]})
+    pa.parquet.write_table(wide, tmp_path / "log.parquet")
+    pa.csv.write_csv(wide, tmp_path / "log.csv")
+    for source in (tmp_path / "log.parquet", tmp_path / "log.csv", datasets.Dataset(wide)):
+        table = read_table(source, columns={"user_id", "item_id", "timestamp"})
+        assert table.column_names == wide.column_names
+        assert table["review"].null_count == 3
+        mapped = load_interactions(source, {"timestamp": "before", "when": "timestamp", "review": "text"})
+        assert mapped["timestamp"].to_pylist() == [1, 2, 3]
+
+
+def test_compressed_text_and_a_cell_longer_than_a_block(tmp_path):
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(CSV.encode()))
+    (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(JSONL.encode()))
+    for name in ("log.csv.gz", "log.jsonl.gz"):
+        assert load_interactions(tmp_path / name).to_pydict() == ROWS
+    path = write(tmp_path / "items.csv", f"item_id,title\n1,{'x' * 3_000_000}\n")
+    assert len(load_items(path)["title"][0].as_py()) == 3_000_000
 
 
 def test_a_selection_of_a_dataset_keeps_its_order():
@@ -159,14 +202,22 @@ def test_a_missing_column_is_named():
         ("a.jsonl", '{"user_id"\n', "cannot be read"),
         ("a.parquet", "hello", "cannot be read"),
         ("a.xlsx", "hello", "Cannot tell the format"),
+        ("a.csv", "user_id,item_id\n", "columns but no rows"),
+        ("a.csv", "user_id,item_id,item_id\n1,2,3\n", r"\['item_id'\] occur twice"),
+        ("a.csv.gz", "user_id,item_id\n1,2\n", "incorrect header check"),
+        ("a.parquet", "", "expected a whole .parquet file"),
+        ("a.jsonl", "", "Empty JSON"),
     ],
 )
 def test_unreadable_files_are_refused_with_a_sentence(tmp_path, name, text, message):
     with pytest.raises(ValueError, match=message):
-        load_interactions(write(tmp_path / name, text))
+        prepare(write(tmp_path / name, text), min_interactions=1)
 
 
 def test_a_file_in_another_encoding_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="begins like UTF-16") as refused:
+        load_items(write(tmp_path / "items.csv", "item_id,title\n1,x\n", encoding="utf-16"))
+    assert str(refused.value).isprintable()
     with pytest.raises(ValueError, match="UTF-8"):
         load_items(write(tmp_path / "items.csv", "item_id,title\n1,café\n", encoding="latin-1"))
 
@@ -179,9 +230,12 @@ def test_things_that_are_no_source(tmp_path):
         ("movielens-99k", "names no data set"),
         ("owner/name", "the Hub gave no data set"),
         ([], "list of paths is empty"),
-        ([{"user_id": 1}], "Cannot read a table from an object of type list"),
-        (datasets.DatasetDict(), "Cannot read a table from an object of type DatasetDict"),
+        ([{"user_id": 1}], "Cannot read a table from a list"),
+        (datasets.DatasetDict(), "Cannot read a table from a DatasetDict"),
         (pd.DataFrame({"user_id": [1, "b"], "item_id": [1, 2]}), "DataFrame cannot be read"),
+        (pd.DataFrame([[1, 2]], columns=["user_id", "user_id"]), "DataFrame cannot be read .*different names"),
+        (pl.LazyFrame(ROWS), r"Cannot read a table from a LazyFrame; .* Call its collect\(\) first"),
+        (datasets.Dataset.from_dict(ROWS).to_iterable_dataset(), "from a IterableDataset; .* without streaming=True"),
     ]:
         with pytest.raises(ValueError, match=message):
             load_interactions(source)
