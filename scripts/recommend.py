@@ -7,7 +7,6 @@ Items of a history are named by title or id, oldest first.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from datasets import Dataset
 
 from seqrec import Recommender
 from seqrec.arguments import parse_mapping
+from seqrec.folders import written_whole_file
 
 
 def main(argv: list[str]) -> None:
@@ -36,10 +36,9 @@ def main(argv: list[str]) -> None:
 
 def write(table: Dataset, path: Path) -> None:
     """Write the table in the format that the file's name says, whole or not at all."""
-    temporary = path.with_name(f".{path.name}")
     writers = {".parquet": table.to_parquet, ".csv": table.to_csv, ".jsonl": table.to_json}
-    writers[path.suffix](str(temporary))
-    os.replace(temporary, path)
+    with written_whole_file(path) as temporary:
+        writers[path.suffix](str(temporary))
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -58,6 +57,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.interactions and (arguments.output or Path()).suffix not in (".parquet", ".csv", ".jsonl"):
         parser.error(f"--output must name a .parquet, .csv or .jsonl file, not {str(arguments.output)!r}")
+    if arguments.interactions and not arguments.output.parent.is_dir():
+        parser.error(f"there is no folder {str(arguments.output.parent)!r} for --output; make it first")
     if arguments.history is not None and arguments.output:
         parser.error("--output goes with --interactions; the list of one --history is printed")
     return arguments

@@ -1,5 +1,6 @@
 """Folders and files that are either whole or not there."""
 
+import ctypes
 import json
 import os
 import tempfile
@@ -7,6 +8,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
 @contextmanager
@@ -21,20 +24,45 @@ def written_whole(folder: str | Path, names: Collection[str]) -> Iterator[Path]:
         ValueError: Something else stands there already.
     """
     folder = Path(folder)
-    foreign = [folder.name] if folder.is_file() else sorted({path.name for path in folder.glob("*")} - set(names))
+    if folder.is_file():
+        raise ValueError(f"{str(folder)!r} is a file; expected a new or empty folder. Choose another name.")
+    foreign = sorted({path.name for path in folder.glob("*")} - set(names))
     if foreign:
         raise ValueError(
             f"{str(folder)!r} holds {foreign[0]!r}, which would be lost; expected a new or empty folder, or one to be "
             "replaced. Choose another one, or empty it."
         )
+    folder = Path(os.path.realpath(folder))  # a link stays one
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
         complete = Path(staging) / "new"
         complete.mkdir()
         yield complete
-        if folder.exists():
-            folder.rename(Path(staging) / "old")
-        complete.rename(folder)
+        try:
+            complete.rename(folder)
+        except OSError:  # an older folder stands there
+            if not _exchange(complete, folder):
+                folder.rename(Path(staging) / "old")
+                complete.rename(folder)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders, so that both names are there at any moment; say whether the system can (Linux does)."""
+    rename: Any = getattr(ctypes.CDLL(None), "renameat2", None)
+    paths = AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other)
+    return rename is not None and rename(*paths, RENAME_EXCHANGE) == 0
+
+
+@contextmanager
+def written_whole_file(path: str | Path) -> Iterator[Path]:
+    """Give the name of a file to write, which takes the place of `path` when the `with` ends without an error."""
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -47,12 +75,16 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is not JSON: {error}. Make it again.") from None
     if not isinstance(content, dict):
         raise ValueError(f"{str(path)!r} holds a {type(content).__name__}, expected an object. Make it again.")
     return content
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def write_json(path: str | Path, content: dict[str, Any]) -> None:
@@ -61,11 +93,6 @@ def write_json(path: str | Path, content: dict[str, Any]) -> None:
     Raises:
         ValueError: A number that JSON cannot hold (NaN).
     """
-    path = Path(path)
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

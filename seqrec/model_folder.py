@@ -1,5 +1,6 @@
 """The model folder, which is the Hub repository: written whole, checked when read."""
 
+import inspect
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,23 +10,31 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import transformers
 from datasets import Dataset
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, StrictDataclassError
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerFast
 
 import seqrec.model
+from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.folders import read_json, write_json, written_whole
 from seqrec.model import SeqRecConfig, SeqRecForNextItem, pipeline_seqrec
 from seqrec.model.pipeline_seqrec import TASK
+from seqrec.tokenization import build_tokenizer
 
 CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE = "config.json", "model.safetensors", "items.parquet"
 METRICS_FILE, PREPARATION_FILE = "metrics.json", "preparation.json"
-NEEDED = (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE, "tokenizer.json", "tokenizer_config.json")
+TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
+NEEDED = (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE)
 READ = (*NEEDED, METRICS_FILE, PREPARATION_FILE)
 CODE = tuple(path.name for path in Path(seqrec.model.__file__).parent.glob("*.py") if path.name != "__init__.py")
+SHAPE = (*inspect.get_annotations(SeqRecConfig), "dtype")  # what is read of config.json: never the code it may name
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+WEIGHT_TYPES = {"BOOL": "bool", "F16": "float", "BF16": "float", "F32": "float", "F64": "float"}  # of safetensors
+AGAIN = "Save or download the model again."
 
 
 @dataclass
@@ -57,35 +66,48 @@ class ModelFolder:
         if not folder.is_dir():
             folder = _download(str(name_or_path), revision)
         _check_whole(folder)
-        _check_kind(folder)
-        items = Dataset(_read_items(folder / ITEMS_FILE))
-        return cls(
-            model=_load_model(folder, len(items)),
-            tokenizer=_load_tokenizer(folder, items["item_id"]),
-            items=items,
-            metrics=read_json(folder / METRICS_FILE),
-            preparation=read_json(folder / PREPARATION_FILE),
-        )
+        config = _load_config(folder)
+        items = Dataset(_read_items(folder / ITEMS_FILE, config))
+        tokenizer = _load_tokenizer(folder, items["item_id"], config)
+        metrics, preparation = read_json(folder / METRICS_FILE), read_json(folder / PREPARATION_FILE)
+        return cls(_load_model(folder, config), tokenizer, items, metrics, preparation)
 
     def save(self, path: str | Path) -> None:
         """Write the folder under a temporary name and rename it, so that what stands at `path` is always whole.
 
         Raises:
             ValueError: If something other than a model folder stands there.
+            OSError: If it cannot be written (no room, no permission).
         """
         pipeline = {"impl": "pipeline_seqrec.NextItemPipeline", "pt": ["AutoModel"], "type": "text"}
         self.model.config.custom_pipelines = {TASK: pipeline}
         shown = [name for name in self.model.config.display_columns or [] if name in self.items.column_names]
+        shown = [name for name in dict.fromkeys(shown) if name not in OWN_COLUMNS]
         if (Path(path) / CONFIG_FILE).is_file():
-            _check_kind(Path(path))
-        with written_whole(path, (*READ, *CODE)) as folder:
+            _read_kind(Path(path))
+        try:
+            with written_whole(path, (*READ, *CODE)) as folder:
+                self._write(folder, shown)
+        except Exception as error:
+            if (
+                not isinstance(error, OSError | SafetensorError) and type(error) is not Exception
+            ):  # as tokenizers raise
+                raise
+            raise OSError(
+                f"The model could not be written to {str(path)!r} ({error}); what stood there is unchanged. "
+                "Make room, or choose a folder that you may write to."
+            ) from error
+
+    def _write(self, folder: Path, shown: Sequence[str]) -> None:
+        """Write every file into an empty folder."""
+        with without_file_bars():
             self.model.save_pretrained(folder)
-            shutil.copymode(folder / CONFIG_FILE, folder / WEIGHTS_FILE)  # safetensors writes for its owner alone
-            shutil.copy(pipeline_seqrec.__file__, folder)
-            self.tokenizer.save_pretrained(folder)
-            pq.write_table(_plain_table(self.items.select_columns(["item_id", *shown, "count"])), folder / ITEMS_FILE)
-            write_json(folder / METRICS_FILE, self.metrics)
-            write_json(folder / PREPARATION_FILE, self.preparation)
+        shutil.copymode(folder / CONFIG_FILE, folder / WEIGHTS_FILE)  # safetensors writes for its owner alone
+        shutil.copy(pipeline_seqrec.__file__, folder)
+        self.tokenizer.save_pretrained(folder)
+        pq.write_table(_plain_table(self.items.select_columns(["item_id", *shown, "count"])), folder / ITEMS_FILE)
+        write_json(folder / METRICS_FILE, self.metrics)
+        write_json(folder / PREPARATION_FILE, self.preparation)
 
 
 def _plain_table(items: Dataset) -> pa.Table:
@@ -114,24 +136,60 @@ def _check_whole(folder: Path) -> None:
         )
 
 
-def _check_kind(folder: Path) -> None:
-    """Raise unless the folder's model is one of ours."""
-    kind = read_json(folder / CONFIG_FILE).get("model_type")
+def _read_kind(folder: Path) -> dict[str, Any]:
+    """Return the config of a folder; raise unless its model is one of ours."""
+    content = read_json(folder / CONFIG_FILE)
+    kind = content.get("model_type")
     if kind != SeqRecConfig.model_type:
         raise ValueError(
             f"{str(folder)!r} holds a model of type {kind!r}; expected {SeqRecConfig.model_type!r}. Choose another."
         )
+    return content
 
 
-def _read_items(path: Path) -> pa.Table:
-    """Read the catalogue."""
+def _load_config(folder: Path) -> SeqRecConfig:
+    """Read the shape of the model, and nothing else that a config may say."""
+    content = _read_kind(folder)
+    if content.get("dtype") not in (*DTYPES, None):
+        raise ValueError(
+            f"{str(folder / CONFIG_FILE)!r} has dtype={content.get('dtype')!r}; expected one of {DTYPES}. {AGAIN}"
+        )
     try:
-        table = pq.read_table(path)
+        return SeqRecConfig(**{name: content[name] for name in SHAPE if name in content})
+    except (StrictDataclassError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{str(folder / CONFIG_FILE)!r} describes no model ({reason}). {AGAIN}") from error
+
+
+def _read_items(path: Path, config: SeqRecConfig) -> pa.Table:
+    """Read the catalogue: ids, what is shown of the items, and counts, for as many items as the model knows."""
+    known = config.vocab_size - config.num_special_tokens
+    shown = [name for name in dict.fromkeys(config.display_columns or []) if name not in OWN_COLUMNS]
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows != known:
+                raise ValueError(
+                    f"{str(path.parent)!r} mixes two models: its {ITEMS_FILE} has {file.metadata.num_rows} items, and "
+                    f"its {CONFIG_FILE} knows {known}. {AGAIN}"
+                )
+            names = file.schema_arrow.names
+            present = {name for name in names if names.count(name) == 1}
+            table = file.read([name for name in ("item_id", *shown, "count") if name in present])
+        table.validate(full=True)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{str(path)!r} cannot be read ({error}). Save or download the model again.") from None
-    if "item_id" not in table.column_names:
-        raise ValueError(f"{str(path)!r} has the columns {table.column_names}, but no item_id. Save the model again.")
+        raise ValueError(f"{str(path)!r} cannot be read ({error}). {AGAIN}") from None
+    whole = [name for name in ("item_id", "count") if name in present and not table[name].null_count]
+    texts = [name for name in ("item_id", *shown) if name in present and not _is_text(table[name].type)]
+    if len(whole) < 2 or texts or not pa.types.is_integer(table["count"].type):
+        raise ValueError(
+            f"{str(path)!r} has the columns {[f'{column.name}: {column.type}' for column in table.schema]}; "
+            f"expected item_id and {shown} as text, count as whole numbers, no id or count missing. {AGAIN}"
+        )
     return table
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 @contextmanager
@@ -146,34 +204,66 @@ def without_file_bars() -> Iterator[None]:
             transformers.utils.logging.enable_progress_bar()
 
 
-def _load_model(folder: Path, num_items: int) -> SeqRecForNextItem:
-    """Load the weights, all of them, for a catalogue of this size."""
+def _load_model(folder: Path, config: SeqRecConfig) -> SeqRecForNextItem:
+    """Load the weights, which must be those that the config asks for."""
+    _check_weights(folder / WEIGHTS_FILE, config)
     try:
         with without_file_bars():
-            loaded: Any = SeqRecForNextItem.from_pretrained(folder, output_loading_info=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
+            model = SeqRecForNextItem.from_pretrained(
+                folder, config=config, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{str(folder)!r} cannot be loaded ({reason}). Save or download the model again.") from error
-    model, loading = loaded
-    wrong = sorted([*loading["missing_keys"], *loading["unexpected_keys"]])
-    known = model.config.vocab_size - model.config.num_special_tokens
-    if wrong or known != num_items:
-        raise ValueError(
-            f"{str(folder)!r} mixes two models: its config and weights differ in {wrong[:3]}, and its {ITEMS_FILE} "
-            f"has {num_items} items where the model knows {known}. Save or download the model again."
-        )
+        raise ValueError(f"{str(folder)!r} cannot be loaded ({reason}). {AGAIN}") from error
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(
+                f"The weights {name!r} in {str(folder)!r} hold NaN or infinity, so no item can be ranked. Train again "
+                "with a lower learning_rate, or download the model again."
+            )
     return cast(SeqRecForNextItem, model.eval())
 
 
-def _load_tokenizer(folder: Path, item_ids: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Load the vocabulary, and see that it numbers the catalogue in its order."""
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    tokens: Any = tokenizer.convert_tokens_to_ids(list(item_ids))
-    places = enumerate(zip(item_ids, tokens, strict=True))
-    wrong = [item for place, (item, token) in places if token - place != tokens[0]]
-    if wrong or len(tokenizer) != len(tokens) + tokens[0]:
+def _check_weights(path: Path, config: SeqRecConfig) -> None:
+    """Raise unless the file has the tensors that the config asks for; a wrong size is met before it is allocated."""
+    try:
+        with safe_open(path, framework="pt") as weights:
+            slices = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118 (not a mapping)
+            found = {name: (WEIGHT_TYPES.get(part.get_dtype()), *part.get_shape()) for name, part in slices.items()}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read ({error}). {AGAIN}") from error
+    asked = _tensors_of(config, at_most=len(found))
+    wrong = sorted(name for name in asked.keys() | found.keys() if asked.get(name) != found.get(name))
+    if wrong:
         raise ValueError(
-            f"{str(folder)!r} mixes two models: its tokenizer and its {ITEMS_FILE} number items differently, "
-            f"e.g. {wrong[:1]}. Save or download the model again."
+            f"{str(path.parent)!r} mixes two models: the weights {wrong[0]!r} are {found.get(wrong[0])}, and its "
+            f"{CONFIG_FILE} asks for {asked.get(wrong[0])}. {AGAIN}"
+        )
+
+
+def _tensors_of(config: SeqRecConfig, at_most: int) -> dict[str, tuple[str | int, ...]]:
+    """Type and shape of each tensor of a model, whose sizes are never allocated, nor more layers than fit."""
+    modalities = config.content_sizes or {}
+    if config.num_hidden_layers + len(modalities) > at_most:
+        return {"layers": ("num_hidden_layers", config.num_hidden_layers, "content_sizes", len(modalities))}
+    try:
+        with torch.device("meta"):
+            tensors = SeqRecForNextItem(config).state_dict()
+    except (RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"The {CONFIG_FILE} describes no model ({str(error).splitlines()[0]}). {AGAIN}") from error
+    return {name: ("bool" if part.dtype == torch.bool else "float", *part.shape) for name, part in tensors.items()}
+
+
+def _load_tokenizer(folder: Path, item_ids: Sequence[str], config: SeqRecConfig) -> PreTrainedTokenizerFast:
+    """Build the tokenizer of the catalogue, and see that the file's numbers items alike."""
+    read_json(folder / TOKENIZER_CONFIG_FILE)
+    tokenizer = build_tokenizer(item_ids, config)
+    model, asked = read_json(folder / TOKENIZER_FILE).get("model"), tokenizer.get_vocab()
+    found = model.get("vocab") if isinstance(model, dict) else None
+    if found != asked:
+        wrong = [item for item in item_ids if isinstance(found, dict) and found.get(item) != asked[item]]
+        raise ValueError(
+            f"{str(folder)!r} mixes two models: its {TOKENIZER_FILE} and its {ITEMS_FILE} number items differently, "
+            f"e.g. {wrong[:1]}. {AGAIN}"
         )
     return tokenizer

@@ -3,7 +3,7 @@
 import difflib
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 
 from seqrec.data import histories_of, load_interactions
+from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.data.collation import collate_histories
 from seqrec.data.reading import Tabular
 from seqrec.evaluation import evaluate
@@ -41,6 +42,7 @@ class Recommender:
         self._first = self.model.config.num_special_tokens
         self._item_ids = np.array(self.items["item_id"], dtype=object)
         shown = [name for name in self.model.config.display_columns or [] if name in self.items.column_names]
+        shown = [name for name in shown if name not in OWN_COLUMNS]
         self._display = {name: list(self.items[name]) for name in shown}
         self._appended = [self.model.config.mask_token_id] if self.model.config.attention == "bidirectional" else []
 
@@ -166,13 +168,20 @@ class Recommender:
         with torch.no_grad():
             vectors = self.model.encode_items()
         chosen = vectors[self._first :] if item_ids is None else vectors[self._known_tokens(item_ids)]
-        return chosen.float().cpu().numpy().copy()  # the caller's own: the model keeps its vectors between calls
+        return chosen.detach().float().cpu().numpy().copy()  # the caller's own: the model keeps its own
+
+    def text_vectors(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]] | None:
+        """Return what the items' texts say (items, width) and which items have a text (items,); None without texts."""
+        content = self.model.content_vectors("text")
+        return None if content is None else (content[0].float().cpu().numpy(), content[1].cpu().numpy())
 
     def target_ranks(
         self, histories: Histories, targets: Sequence[str], exclude_seen: bool = True
     ) -> npt.NDArray[np.int64]:
         """Return the rank of each history's target over the catalogue, as `Ranker` says; unknown ids are ignored."""
         tokens = self._tokens(histories, "histories", "ignore")
+        if not _is_list(targets):
+            raise ValueError(f"targets must be a list of item ids, one a history, not {targets!r:.60}.")
         asked = self._convert(targets)
         if len(asked) != len(tokens):
             raise ValueError(f"There are {len(asked)} targets for {len(tokens)} histories; give one target a history.")
@@ -185,7 +194,7 @@ class Recommender:
 
     def evaluate(self, dataset: Dataset, k: Sequence[int] = (10, 20)) -> dict[str, Any]:
         """Return the metrics on a prepared split, as `seqrec.evaluate` does."""
-        return evaluate(self, dataset, k)
+        return evaluate(self, dataset, k, self.items, self.text_vectors())
 
     def find_items(self, queries: Sequence[str]) -> list[str]:
         """Return the item id that each query means: an id, or a display text (case aside), whole or a unique part.
@@ -193,8 +202,10 @@ class Recommender:
         Raises:
             ValueError: If a query fits no item or several; it names the nearest.
         """
+        if not _is_list(queries):
+            raise ValueError(f"Name items in a list, not {queries!r:.60}: wrap it in a list.")
         known = set(self._item_ids)
-        return [query if query in known else self._find_text(query) for query in queries]
+        return [query if query in known else self._find_text(query) for query in map(_as_id, queries)]
 
     def _find_text(self, query: str) -> str:
         texts = [[text or "" for text in column] for column in self._display.values()]
@@ -214,12 +225,15 @@ class Recommender:
     def _convert(self, item_ids: Sequence[str]) -> list[int]:
         """Token ids; what is no item of the catalogue becomes the unknown token, special tokens too."""
         unknown = self.model.config.unk_token_id
-        tokens: Any = self.folder.tokenizer.convert_tokens_to_ids([_as_id(item) for item in item_ids])
+        try:
+            tokens: Any = self.folder.tokenizer.convert_tokens_to_ids([_as_id(item) for item in item_ids])
+        except UnicodeEncodeError as error:
+            raise ValueError(f"The item id {error.object!r:.80} is not Unicode; read its file as UTF-8.") from None
         return [token if token >= self._first else unknown for token in tokens]
 
     def _known_tokens(self, item_ids: Sequence[str]) -> list[int]:
-        if isinstance(item_ids, str):
-            raise ValueError(f"item_ids must be a list of item ids, not {item_ids!r}: wrap it in a list.")
+        if not _is_list(item_ids):
+            raise ValueError(f"item_ids must be a list of item ids, not {item_ids!r:.60}: wrap it in a list.")
         return self._tokens([item_ids], "item_ids", "raise")[0]
 
     def _choices(
@@ -228,7 +242,7 @@ class Recommender:
         """Tokens of one list of ids for each history; a single list of ids serves all of them."""
         if ids is None:
             return None
-        if isinstance(ids, str):
+        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
             raise ValueError(f"{name} must be a list of item ids, or one list a history, not {ids!r}.")
         every: list[Any] = list(ids)
         if not any(_is_list(item) for item in every):
@@ -243,9 +257,9 @@ class Recommender:
         """Token ids of lists of item ids without those outside the catalogue, which are named once."""
         if on_unknown_items not in ("warn", "ignore", "raise"):
             raise ValueError(f"on_unknown_items={on_unknown_items!r} must be 'warn', 'ignore' or 'raise'.")
-        lists = list(lists)
-        if not all(_is_list(ids) for ids in lists):
-            raise ValueError(f"{name} must be a list of lists of item ids, not {lists!r:.60}: wrap it in a list.")
+        given, lists = lists, list(lists) if isinstance(lists, Iterable) else []
+        if not isinstance(given, Iterable) or not all(_is_list(ids) for ids in lists):
+            raise ValueError(f"{name} must be a list of lists of item ids, not {given!r:.60}: wrap it in a list.")
         flat = [item for ids in lists for item in ids]
         tokens = self._convert(flat)
         unknown = [item for item, token in zip(flat, tokens, strict=True) if token < self._first]
@@ -298,13 +312,13 @@ class Recommender:
 
 
 def _check_k(k: int) -> None:
-    if k < 1:
-        raise ValueError(f"k={k} must be at least 1.")
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
+        raise ValueError(f"k={k!r} must be a whole number of at least 1.")
 
 
 def _is_list(ids: object) -> bool:
-    """Whether something is a list of ids rather than an id."""
-    return isinstance(ids, Sequence | np.ndarray) and not isinstance(ids, str | bytes)
+    """Whether something is a list of ids (an array or a pandas Series, too) rather than an id."""
+    return getattr(ids, "ndim", 0) == 1 or (isinstance(ids, Sequence) and not isinstance(ids, str | bytes))
 
 
 def _as_id(item: object) -> str:
@@ -313,6 +327,6 @@ def _as_id(item: object) -> str:
     >>> _as_id(1500), _as_id(1500.0), _as_id("007")
     ('1500', '1500', '007')
     """
-    if not isinstance(item, str | int | float | np.generic):
+    if not isinstance(item, str | int | float | np.number):
         raise ValueError(f"An item id is text or a number, not {item!r:.80}.")
     return str(int(item)) if isinstance(item, float | np.floating) and float(item).is_integer() else str(item)

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -11,7 +11,9 @@ import yaml
 from transformers import HfArgumentParser
 
 from seqrec.arguments import DATA_SOURCE, DataArguments, ModelArguments, SeqRecTrainingArguments
+from seqrec.model import SeqRecConfig
 
+LONGEST_MESSAGE = 300
 _CLASSES: tuple[Any, ...] = (DataArguments, ModelArguments, SeqRecTrainingArguments)
 
 
@@ -27,7 +29,21 @@ class _Parser(HfArgumentParser):
     """A parser whose mistakes are exceptions, so that a keyword argument and a command line read the same."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(message[0].upper() + message[1:])
+        raise ValueError(message[0].upper() + message[1:LONGEST_MESSAGE])
+
+
+class _FlatLoader(yaml.SafeLoader):
+    """YAML of plain values, each said once: no tags, no aliases (which can stand for gigabytes), no name twice."""
+
+    def fetch_alias(self) -> None:
+        raise yaml.YAMLError("an alias (*name) stands for something elsewhere; write it out")
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        double = [name for name in names if names.count(name) > 1]
+        if double:
+            raise yaml.YAMLError(f"{double[0]!r} stands in it twice; keep one of the two")
+        return super().construct_mapping(node, deep)
 
 
 def parse_settings(settings: Mapping[str, Any]) -> Arguments:
@@ -44,9 +60,16 @@ def parse_settings(settings: Mapping[str, Any]) -> Arguments:
 def _parse(argv: list[str]) -> Arguments:
     """Parse command-line words that name every setting in full."""
     parser = _Parser(list(_CLASSES), allow_abbrev=False)
-    *parsed, unknown = parser.parse_args_into_dataclasses(
-        argv, return_remaining_strings=True, look_for_args_file=False
-    )
+    try:
+        *parsed, unknown = parser.parse_args_into_dataclasses(
+            argv, return_remaining_strings=True, look_for_args_file=False
+        )
+        SeqRecConfig(**dataclasses.asdict(parsed[1]))
+    except ValueError:
+        raise
+    except Exception as error:  # transformers and the config check in their own ways
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(f"These settings cannot be used: {reason:.{LONGEST_MESSAGE}}") from error
     for word in unknown:
         _check_known(word.lstrip("-").split("=")[0].replace("-", "_"))
     if unknown:
@@ -60,7 +83,7 @@ def _check_known(name: str) -> None:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "see `python scripts/train.py --help` for all of them."
-        raise ValueError(f"Unknown setting {name!r}: {hint}")
+        raise ValueError(f"Unknown setting {name!r:.80}: {hint}")
 
 
 def parse_command_line(argv: Sequence[str]) -> Arguments:
@@ -86,14 +109,15 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """Read a flat YAML file of settings.
 
     Raises:
-        ValueError: If it is missing, not YAML, or not flat.
+        ValueError: If it is missing, not YAML, not flat, or says something twice.
     """
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        settings = yaml.load(Path(path).read_text(encoding="utf-8-sig"), _FlatLoader)
     except FileNotFoundError:
         raise ValueError(f"There is no config {str(path)!r}; see the folder configs/ for those that ship.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"The config {str(path)!r} cannot be read as YAML: {error}") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"The config {str(path)!r} cannot be read as YAML: {reason:.{LONGEST_MESSAGE}}") from None
     if not isinstance(settings, dict):
         raise ValueError(f"The config {str(path)!r} must be lines of `name: value`, but holds {settings!r:.80}.")
     return settings
@@ -107,9 +131,19 @@ def _to_argv(settings: Mapping[str, Any]) -> list[str]:
         if value is None:
             argv += [] if defaults.get(name) is None else [f"--{name}=none"]
         elif isinstance(value, Mapping):
-            argv += [f"--{name}", json.dumps(dict(value))]
+            argv += [f"--{name}={_as_json(name, value)}"]
         elif isinstance(value, list | tuple):
+            nested = [item for item in value if isinstance(item, Mapping | list | tuple)]
+            if nested:
+                raise ValueError(f"{name} has {nested[0]!r:.80} in its list; expected plain values. Write them flat.")
             argv += [f"--{name}", *map(str, value)]
         else:
             argv += [f"--{name}={value}"]
     return argv
+
+
+def _as_json(name: str, value: Mapping[Any, Any]) -> str:
+    try:
+        return json.dumps(dict(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name}={value!r:.80} cannot be written as JSON ({error}); use plain values.") from None

@@ -26,8 +26,14 @@ def build_tokenizer(item_ids: Sequence[str], config: "SeqRecConfig") -> PreTrain
         config: Says whether the model is bidirectional, and how much it reads.
 
     Raises:
-        ValueError: If an item id stands twice or equals a special token.
+        ValueError: If an item id stands twice or equals a special token, or the config numbers those otherwise.
     """
+    numbers = (config.pad_token_id, config.unk_token_id, config.mask_token_id)
+    if numbers != (0, 1, 2):
+        raise ValueError(
+            f"The config numbers {', '.join(SPECIAL_TOKENS)} {numbers}; expected (0, 1, 2), as in every tokenizer "
+            "of ours. Leave pad_token_id, unk_token_id and mask_token_id out."
+        )
     vocabulary = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *item_ids])}
     if len(vocabulary) != len(SPECIAL_TOKENS) + len(item_ids):
         seen: set[str] = set(SPECIAL_TOKENS)

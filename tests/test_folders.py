@@ -1,8 +1,24 @@
 """Folders are whole or not there, and nobody's files are lost."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
-from seqrec.folders import read_json, write_json, written_whole
+from seqrec.folders import read_json, write_json, written_whole, written_whole_file
+
+WRITER = """
+import sys
+from itertools import count
+from seqrec.folders import written_whole
+for number in count():
+    with written_whole(sys.argv[1], ["a", "b"]) as folder:
+        (folder / "a").write_text(str(number))
+        (folder / "b").write_text(str(number))
+    print(number, flush=True)
+"""
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path):
@@ -36,7 +52,7 @@ def test_a_folder_with_anything_else_in_it_is_refused(tmp_path, foreign):
 
 def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "x").touch()
-    with pytest.raises(ValueError, match="'x'"), written_whole(tmp_path / "x", ["a"]):
+    with pytest.raises(ValueError, match="is a file"), written_whole(tmp_path / "x", ["a"]):
         pass
 
 
@@ -48,3 +64,65 @@ def test_json_is_an_object_without_nan(tmp_path):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert read_json(tmp_path / "a.json") == {"é": [1.5]}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "{", "{'a': 1}", '{"a": NaN}', '{"a": ' * 5000, '{"a": ' + "9" * 5000 + "}", "\ufeff{}"]
+)
+def test_what_is_no_json_object_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=r"a\.json'.* Make it again"):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="not JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_writer_that_is_killed_leaves_a_whole_folder(tmp_path):
+    for kill in range(6):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, tmp_path / "new"], stdout=subprocess.PIPE, text=True)
+        for _ in range(20 + 7 * kill):  # then somewhere within the next one
+            writer.stdout.readline()
+        writer.send_signal(signal.SIGKILL)
+        writer.communicate()
+        assert (tmp_path / "new" / "a").read_text() == (tmp_path / "new" / "b").read_text()
+
+
+def test_two_writers_at_once_leave_the_folder_of_one(tmp_path):
+    with written_whole(tmp_path / "new", ["a"]) as first:
+        (first / "a").write_text("1")
+        with written_whole(tmp_path / "new", ["a"]) as second:
+            (second / "a").write_text("2")
+    assert (tmp_path / "new" / "a").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_system_that_cannot_swap_folders_renames_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("seqrec.folders._exchange", lambda one, other: False)
+    for number in "12":
+        with written_whole(tmp_path / "new", ["a"]) as folder:
+            (folder / "a").write_text(number)
+    assert (tmp_path / "new" / "a").read_text() == "2"
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+    (tmp_path / "big-disk").mkdir()
+    (tmp_path / "new").symlink_to(tmp_path / "big-disk")
+    with written_whole(tmp_path / "new", ["a"]) as folder:
+        (folder / "a").touch()
+    assert (tmp_path / "new").is_symlink()
+    assert (tmp_path / "big-disk" / "a").exists()
+
+
+def test_a_file_is_whole_or_the_old_one(tmp_path):
+    path = tmp_path / "a.csv"
+    with written_whole_file(path) as temporary:
+        temporary.write_text("old")
+        assert temporary.suffix == ".csv"
+        assert not path.exists()
+    with pytest.raises(OSError, match="disk full"), written_whole_file(path) as temporary:
+        temporary.write_text("ha")
+        raise OSError("disk full")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.csv"]

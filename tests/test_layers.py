@@ -9,15 +9,17 @@ import seqrec
 PACKAGE = Path(seqrec.__file__).parent
 
 LAYERS = [
-    ["extras", "fetching", "folders", "metrics", "model", "ranker"],
+    ["extras", "fetching", "folders", "launching", "metrics", "model", "ranker"],
     ["data"],
-    ["content", "estimate", "evaluation", "model_folder", "run_folder", "tokenization"],
+    ["tokenization"],
+    ["content", "estimate", "evaluation", "model_folder", "run_folder"],
     ["baselines"],
     ["arguments"],
     ["settings"],
     ["recommender", "trainer"],
     ["training"],
-    ["report"],
+    ["report", "tables"],
+    ["plots"],
 ]
 
 

@@ -1,6 +1,7 @@
 """Settings: one place, typed, and a wrong one stops at once."""
 
 import dataclasses
+import inspect
 
 import pytest
 
@@ -9,6 +10,7 @@ from seqrec.arguments import (
     DataArguments,
     ModelArguments,
     SeqRecTrainingArguments,
+    _config_help,
 )
 from seqrec.model import SeqRecConfig
 from seqrec.settings import parse_command_line, parse_settings
@@ -75,6 +77,19 @@ def test_keyword_arguments_keep_their_types():
         ({"softmax_chunk_size": 0, "softmax_dtype": "bfloat16"}, "plain formula"),
         ({"dataset": "movielens-100k", "interactions": ["a.csv"]}, "Both dataset"),
         ({"learning_rate": None}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"num_train_epochs": -1}, "num_train_epochs=-1"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size=0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"hidden_size": 0}, "hidden_size=0"),
+        ({"num_attention_heads": 3}, "num_attention_heads=3"),
+        ({"temperature": float("nan")}, "temperature=nan"),
+        ({"hidden_act": "evil"}, "hidden_act='evil'"),
+        ({"interactions": [{"a": 1}]}, "interactions has {'a': 1} in its list"),
+        ({"column_mapping": {"a": object()}}, "column_mapping=.*cannot be written as JSON"),
+        ({"accelerator_config": "/nowhere.json"}, "nowhere.json"),
+        ({"deepspeed": "/nowhere.json"}, "deepspeed"),
+        ({1: 2}, "Unknown setting '1'"),
     ],
 )
 def test_a_wrong_setting_says_what_is_wrong(settings, said):
@@ -96,7 +111,21 @@ def test_a_wrong_command_line_says_what_is_wrong(words, said):
         parse_command_line(words)
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n", "just words\n"])
+NO_SETTINGS = {
+    "a list": "- a\n- b\n",
+    "cut off": "a: [1\n",
+    "words": "just words\n",
+    "nothing": "",
+    "an alias": "items: &a [x]\ninteractions: [*a, *a]\n",
+    "a tag": "seed: !!python/object/apply:os.getpid []\n",
+    "a name twice": "seed: 1\nseed: 2\n",
+    "a list as a name": "? [a, b]\n: 1\n",
+    "deep": "[" * 3000,
+    "binary": "\x00\x07",
+}
+
+
+@pytest.mark.parametrize("text", NO_SETTINGS.values(), ids=NO_SETTINGS)
 def test_a_config_that_is_no_list_of_settings_is_refused(tmp_path, text):
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"x\.yaml"):
@@ -129,3 +158,11 @@ def test_threads_come_from_the_machine_not_the_launcher(monkeypatch):
         assert parse_settings({"num_threads": 1}).training.apply_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_help_does_not_hang_on_the_indent_that_python_3_13_takes_from_docstrings(monkeypatch):
+    lines = _config_help()
+    monkeypatch.setattr(SeqRecConfig, "__doc__", inspect.cleandoc(SeqRecConfig.__doc__))
+    assert _config_help() == lines
+    monkeypatch.setattr(SeqRecConfig, "__doc__", SeqRecConfig.__doc__.replace("\n", "\n    "))
+    assert _config_help() == lines

@@ -53,3 +53,8 @@ def test_padding_and_truncation_keep_the_newest(tokenizer, config):
 def test_ids_that_cannot_be_told_apart_are_refused(items, config):
     with pytest.raises(ValueError, match="stands twice"):
         build_tokenizer(items, config)
+
+
+def test_special_tokens_that_a_config_numbers_otherwise_are_refused():
+    with pytest.raises(ValueError, match=r"\(1, 0, 2\); expected \(0, 1, 2\)"):
+        build_tokenizer(ITEMS, SeqRecConfig(vocab_size=len(ITEMS) + 3, pad_token_id=1, unk_token_id=0))

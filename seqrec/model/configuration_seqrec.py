@@ -1,5 +1,6 @@
 """The shape of a sequential recommender."""
 
+import math
 from typing import Literal
 
 import transformers
@@ -12,6 +13,7 @@ if int(transformers.__version__.split(".")[0]) < 5:
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
 
 @strict
@@ -79,6 +81,9 @@ class SeqRecConfig(PreTrainedConfig):
         for name in ("hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        for modality, size in (self.content_sizes or {}).items():
+            if size < 1 or not modality.isidentifier():
+                raise ValueError(f"content_sizes={{{modality!r}: {size}}} must be a name and at least 1 channel.")
         if self.num_hidden_layers < 0:
             raise ValueError(f"num_hidden_layers={self.num_hidden_layers} must not be negative.")
         if self.hidden_size % self.num_attention_heads:
@@ -92,12 +97,18 @@ class SeqRecConfig(PreTrainedConfig):
             )
 
     def validate_probabilities(self) -> None:
-        """Dropouts are probabilities below one, and a temperature divides."""
+        """Dropouts are probabilities below one, and what divides is not so small that nothing finite is left."""
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "item_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1.")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature={self.temperature} must be above 0.")
+        for name, least in {"temperature": 1e-6, "layer_norm_eps": 1e-12, "initializer_range": 0.0}.items():
+            if not least <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} must be a number of at least {least:g}.")
+
+    def validate_activation(self) -> None:
+        """The activation is one that transformers has."""
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act={self.hidden_act!r} is unknown; choose one of {', '.join(sorted(ACT2FN))}.")
 
     @property
     def num_special_tokens(self) -> int:

@@ -18,6 +18,7 @@ from .embeddings import HistoryEmbeddings, ItemEmbeddings
 from .losses import catalogue_cross_entropy
 
 SCORES_AT_ONCE = 2**24  # ranking holds this many scores, 64 MB
+ROUNDING = 2**-20  # of two norms' product: a matmul may give equal items scores that far apart
 
 
 @dataclass
@@ -275,8 +276,9 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
             found = scores.gather(1, column.clamp(0, len(token_ids) - 1)[:, None])[:, 0]
             target_scores = torch.where(here, found, target_scores)
         ranks = torch.zeros_like(targets)
+        tied = target_scores - ROUNDING * queries.norm(dim=1) * self.encode_items()[targets].norm(dim=1)
         for _, scores in self._score(queries, left_out, None):
-            ranks += (~(scores < target_scores[:, None])).sum(dim=1)  # the target itself makes it start at 1
+            ranks += (~(scores < tied[:, None])).sum(dim=1)  # the target itself makes it start at 1
         num_items = self.config.vocab_size - self.config.num_special_tokens
         return torch.where(target_scores.isfinite(), ranks, num_items + 1)
 
