@@ -1,59 +1,65 @@
 """Measure a trained model and its baselines on held-out targets, the same call for all.
 
     python scripts/evaluate.py runs/demo [--k 10 20] [--split test] [--top_k_output top20.csv]
+    python scripts/evaluate.py runs/demo --against runs/other
 
-Reads RUN/model and RUN/data and prints the table. For the test split it also puts the numbers into
-RUN/model/metrics.json and draws RUN/plots.
+Reads RUN/model and RUN/data and prints the tables. For the test split it also puts the numbers into
+RUN/model/metrics.json and draws RUN/plots. With --against it compares two runs user by user, and records nothing.
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-
-from seqrec import Ranker, Recommender
-from seqrec.baselines import ContentKNN, ItemKNN, Popularity
+from seqrec import Recommender
+from seqrec.baselines import fit_baselines
 from seqrec.data import PreparedData
-from seqrec.evaluation import PROTOCOL, evaluate
+from seqrec.evaluation import PROTOCOL, check_same_rows, compare, evaluate
 from seqrec.folders import read_json
-from seqrec.report import comparison_table, plot_comparison, plot_training, trainer_log, update_metrics
+from seqrec.plots import plot_comparison, plot_training
+from seqrec.report import trainer_log, update_metrics, write_top_k
+from seqrec.tables import cohorts_table, comparison_table, difference_table, lists_table
 
 
-def main(run: Path, k: list[int], split: str, top_k_output: Path | None) -> None:
-    """Evaluate the run's model and baselines on a split and show what came out."""
-    for folder in (run / "model", run / "data"):
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} does not exist. Give the folder that scripts/train.py wrote.")
-    recommender = Recommender.from_pretrained(run / "model")
-    data = PreparedData.load(run / "data")
-    if data.report != recommender.folder.preparation:
-        raise ValueError(f"{run}/data is not what {run}/model was trained on: a newer run began here. Let it finish.")
+def main(run: Path, k: list[int], split: str, against: Path | None, top_k_output: Path | None) -> None:
+    """Evaluate the run's model and baselines on a split, or compare it with another run, and show what came out."""
+    if against:
+        show_difference(run, against, k, split)
+        return
+    recommender, data = load(run)
     rows = data.dataset[split]
-    results = {name: evaluate(ranker, rows, k) for name, ranker in all_rankers(recommender, data).items()}
+    if top_k_output:
+        write_top_k(recommender, rows, top_k_output)
+    items, content = recommender.items, recommender.text_vectors()
+    results = {"seqrec": evaluate(recommender, rows, k, items, content)}
+    for name, baseline in fit_baselines(data.dataset["train"], items, content).items():
+        results[name] = evaluate(baseline, rows, k, items, content)
     if split == "test":
         record(run / "model" / "metrics.json", results)
         draw(run, results)
-    if top_k_output:
-        write_top_k(recommender, rows, top_k_output)
-    print(f"\n{run}, {split}\n\n{comparison_table(results)}")
+    print(f"\n{run}, {split}", comparison_table(results), lists_table(results), cohorts_table(results), sep="\n\n")
 
 
-def all_rankers(recommender: Recommender, data: PreparedData) -> dict[str, Ranker]:
-    """Return the model and the baselines that its data allows, by name."""
-    train, items = data.dataset["train"], recommender.items
-    rankers: dict[str, Ranker] = {
-        "seqrec": recommender,
-        "popularity": Popularity(train, items),
-        "item-kNN": ItemKNN(train, items),
-    }
-    content = recommender.model.content_vectors("text")
-    if content:
-        vectors, present = content
-        rankers["content-kNN"] = ContentKNN(train, items, vectors.float().numpy(), present.numpy())
-    return rankers
+def load(run: Path) -> tuple[Recommender, PreparedData]:
+    """Return a run's model and the data that it was trained on."""
+    for folder in (run / "model", run / "data"):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} does not exist. Give the folder that scripts/train.py wrote.")
+    recommender, data = Recommender.from_pretrained(run / "model"), PreparedData.load(run / "data")
+    if data.report != recommender.folder.preparation:
+        raise ValueError(f"{run}/data is not what {run}/model was trained on: a newer run began here. Let it finish.")
+    return recommender, data
+
+
+def show_difference(run: Path, against: Path, k: list[int], split: str) -> None:
+    """Compare two runs user by user."""
+    if run.resolve() == against.resolve():
+        raise ValueError(f"{run} differs in nothing from itself; expected another run. Give one to --against.")
+    (recommender, data), (other, other_data) = load(run), load(against)
+    check_same_rows(data.dataset[split], other_data.dataset[split])
+    differences = compare(recommender, other, data.dataset[split], k)
+    print(f"\n{run} against {against}, {split}\n\n{difference_table(differences, str(run), str(against))}")
 
 
 def record(path: Path, results: dict[str, dict[str, Any]]) -> None:
@@ -73,23 +79,14 @@ def draw(run: Path, results: dict[str, dict[str, Any]]) -> None:
         print(f"No plots: {error}", file=sys.stderr)
 
 
-def write_top_k(recommender: Recommender, rows: Dataset, path: Path) -> None:
-    """Write each user's 20 best unseen items as csv: `user_id,items`, ids separated by spaces, best first."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["user_id", "items"])
-        for batch in rows.select_columns(["user_id", "history"]).iter(batch_size=256):
-            lists = recommender.recommend(batch["history"], k=20, exclude_seen=True)
-            for user_id, best in zip(batch["user_id"], lists, strict=True):
-                writer.writerow([user_id, " ".join(item["item_id"] for item in best)])
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run folder with model/ and data/")
     parser.add_argument("--k", type=int, nargs="+", default=[10, 20], help="cuts of the metrics")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="which targets to rank")
-    parser.add_argument("--top_k_output", type=Path, help="csv for 20 unseen items a user (ids without spaces)")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--against", type=Path, help="another run folder of the same data: compare, record nothing")
+    instead.add_argument("--top_k_output", type=Path, help="csv for 20 unseen items a user (ids without spaces)")
     try:
         main(**vars(parser.parse_args()))
     except (ValueError, OSError) as error:

@@ -1,25 +1,18 @@
-"""metrics.json, the table, and plots that open as pictures."""
+"""metrics.json, the log, and rank lists in a file."""
 
+import csv
 import json
-import struct
-import sys
 
 import pytest
+from datasets import Dataset
 
+from seqrec.baselines import Popularity
 from seqrec.folders import read_json
-from seqrec.report import comparison_table, plot_comparison, plot_training, trainer_log, update_metrics
+from seqrec.report import results_of_runs, trainer_log, update_metrics, write_top_k
 
 
-def result(ndcg, unranked=0):
-    part = {"num_unranked": unranked}
-    for k in (10, 20):
-        part |= {
-            f"ndcg@{k}": ndcg,
-            f"ndcg@{k}_ci": [ndcg - 0.01, ndcg + 0.01],
-            f"hr@{k}": 2 * ndcg,
-            f"mrr@{k}": ndcg / 2,
-        }
-    return {"num_users": 1234, "exclude_seen": part, "include_seen": part | {"ndcg@10": ndcg / 4}}
+def result(ndcg):
+    return {"num_users": 1234, "exclude_seen": {"ndcg@10": ndcg, "ndcg@10_ci": [ndcg - 0.01, ndcg + 0.01]}}
 
 
 RESULTS = {"seqrec": result(0.12), "item-kNN": result(0.08)}
@@ -30,30 +23,6 @@ LOG = [
     {"eval_loss": 6.6, "eval_ndcg@10": 0.08, "epoch": 2.0, "step": 20},
     {"train_runtime": 3.0, "train_loss": 6.7, "epoch": 2.0, "step": 20},
 ]
-
-
-def png_size(path):
-    head = path.read_bytes()[:24]
-    assert head[:8] == b"\x89PNG\r\n\x1a\n"
-    return struct.unpack(">II", head[16:24])
-
-
-def test_table_has_one_aligned_row_a_ranker():
-    header, rule, *rows, caption = comparison_table(RESULTS).splitlines()
-    assert header.split("  ")[0] == "ranker" and header.endswith("NDCG@10, seen included")
-    assert len({len(line) for line in (header, rule, *rows)}) == 1
-    assert rows[0].split() == ["seqrec", "0.1200", "0.1100", "-", "0.1300", "0.2400", "0.0600", "0.1200", "0.0300"]
-    assert rows[1].split()[0] == "item-kNN"
-    assert caption.startswith("1,234 users")
-
-
-def test_table_says_how_many_targets_could_not_be_ranked():
-    assert comparison_table({"seqrec": result(0.12, unranked=17)}).splitlines()[-1].startswith("17 targets")
-
-
-def test_nothing_to_compare_is_answered_with_a_sentence():
-    with pytest.raises(ValueError, match="at least one ranker"):
-        comparison_table({})
 
 
 def test_metrics_are_merged_and_written_whole(tmp_path):
@@ -102,43 +71,50 @@ def test_the_log_of_a_run_is_read_from_its_logs(tmp_path):
     assert trainer_log(tmp_path) == LOG
 
 
-def test_plots_are_pictures(tmp_path):
-    plot_comparison(RESULTS, tmp_path / "plots" / "comparison.png")
-    plot_training(LOG, tmp_path / "plots" / "training.png")
-    assert min(png_size(tmp_path / "plots" / "comparison.png")) > 300
-    assert min(png_size(tmp_path / "plots" / "training.png")) > 300
+def made_up_run(folder, **parts):
+    (folder / "model").mkdir(parents=True)
+    update_metrics(folder / "model" / "metrics.json", dataset="demo", num_items=9, num_users=4, **parts)
+    return folder
 
 
-def test_all_zero_and_a_loss_alone_can_be_drawn(tmp_path):
-    plot_comparison(
-        {"seqrec": result(0.01) | {"exclude_seen": {"ndcg@10": 0.0, "ndcg@10_ci": [0.0, 0.0]}}}, tmp_path / "a.png"
-    )
-    plot_training(LOG[:1], tmp_path / "b.png")
-    assert png_size(tmp_path / "a.png") and png_size(tmp_path / "b.png")
+def test_results_of_runs_are_the_baselines_of_the_fullest_run_then_the_models(tmp_path):
+    few = made_up_run(tmp_path / "ids", test=result(0.10), baselines={"popularity": result(0.04)})
+    both = {"popularity": result(0.04), "content-kNN": result(0.05)}
+    text = [made_up_run(tmp_path / f"text-{seed}", test=result(0.12 + seed), baselines=both) for seed in (0, 1)]
+    found = results_of_runs({"ids": [few], "ids and text": text})
+    assert list(found) == ["popularity", "content-kNN", "ids", "ids and text"]
+    assert [one["exclude_seen"]["ndcg@10"] for one in found["ids and text"]] == [0.12, 1.12]
+    assert results_of_runs({}) == {}
 
 
-def test_an_empty_log_is_answered_with_a_sentence(tmp_path):
-    with pytest.raises(ValueError, match="nothing to draw"):
-        plot_training([{"train_runtime": 3.0}], tmp_path / "training.png")
+def test_runs_without_test_metrics_or_of_other_data_are_refused(tmp_path):
+    run = made_up_run(tmp_path / "a", test=result(0.1))
+    with pytest.raises(ValueError, match="nowhere' has no test metrics. Measure it first"):
+        results_of_runs({"ours": [run, tmp_path / "nowhere"]})
+    other = made_up_run(tmp_path / "b", test=result(0.1))
+    update_metrics(other / "model" / "metrics.json", num_items=8)
+    with pytest.raises(ValueError, match="b' has num_items 8, .*a' has 9"):
+        results_of_runs({"ours": [run], "theirs": [other]})
 
 
-def test_without_matplotlib_the_error_holds_the_command(tmp_path, monkeypatch):
-    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [_NoMatplotlib(), *sys.meta_path])
-    with pytest.raises(ImportError, match="pip install"):
-        plot_comparison(RESULTS, tmp_path / "comparison.png")
+def popularity(item_ids):
+    return Popularity(Dataset.from_dict({"history": [item_ids]}), Dataset.from_dict({"item_id": item_ids}))
 
 
-class _NoMatplotlib:
-    """An import system that has no matplotlib."""
+def test_rank_lists_are_written_best_first_without_what_was_seen(tmp_path):
+    rows = Dataset.from_dict({"user_id": ["u, 1", "v"], "history": [["b"], []]})
+    write_top_k(popularity(["a", "b", "c"]), rows, tmp_path / "new" / "top.csv")
+    with (tmp_path / "new" / "top.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["user_id", "items"], ["u, 1", "a c"], ["v", "a b c"]]
 
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "matplotlib":
-            raise ModuleNotFoundError(f"No module named {name!r}", name="matplotlib")
 
-
-def test_an_interval_that_misses_its_mean_by_a_rounding_error_can_be_drawn(tmp_path):
-    part = {"ndcg@10": 0.3, "ndcg@10_ci": [0.3 + 1e-16, 0.3 + 1e-16]}
-    plot_comparison({"seqrec": {"num_users": 1, "exclude_seen": part}}, tmp_path / "comparison.png")
-    assert png_size(tmp_path / "comparison.png")
+@pytest.mark.parametrize("item_id", ["two words", "a\tb", " a", "a\u00a0b"])
+def test_ids_with_spaces_are_refused_and_the_old_file_stays(tmp_path, item_id):
+    path = tmp_path / "top.csv"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="has a space in it"):
+        write_top_k(popularity(["a", item_id]), Dataset.from_dict({"user_id": ["u"], "history": [["a"]]}), path)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["top.csv"]
+    with pytest.raises(ValueError, match="is a folder; expected a file"):
+        write_top_k(popularity(["a"]), Dataset.from_dict({"user_id": ["u"], "history": [["a"]]}), tmp_path)

@@ -1,6 +1,8 @@
 """The commands of README, as a user types them, on the toy world."""
 
 import json
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -44,14 +46,42 @@ def test_evaluate_fills_metrics_plots_and_the_table(trained):
     run = run_script("evaluate.py", trained / "run", "--top_k_output", trained / "top.csv")
     assert run.returncode == 0, run.stderr
     metrics = json.loads((trained / "run" / "model" / "metrics.json").read_text())
-    assert set(metrics["baselines"]) == {"popularity", "item-kNN"}
-    for name in ("seqrec", "popularity", "item-kNN", "NDCG@10"):
+    assert {"popularity", "item-kNN"} <= set(metrics["baselines"])
+    for name in ("seqrec", "popularity", "item-kNN", "NDCG@10", "coverage@10", "novelty@10", "head (", "short ("):
         assert name in run.stdout
+    for ranker in (metrics["test"], *metrics["baselines"].values()):
+        assert ranker["cohorts"]["head"]["num_users"] + ranker["cohorts"]["tail"]["num_users"] == 10
+        assert 0 < ranker["lists"]["coverage@10"] <= 1
     assert f"{metrics['test']['exclude_seen']['ndcg@10']:.4f}" in run.stdout
     assert metrics["validation"] and metrics["train"]
     for name in ("training.png", "comparison.png"):
         assert (trained / "run" / "plots" / name).read_bytes().startswith(b"\x89PNG")
     assert len((trained / "top.csv").read_text().splitlines()) == 11
+
+
+def test_two_runs_are_compared_user_by_user_and_nothing_is_recorded(toy_run):
+    run, other = toy_run("causal"), toy_run("bidirectional")
+    before = (run / "model" / "metrics.json").read_text()
+    compared = run_script("evaluate.py", run, "--against", other, "--k", "5")
+    assert compared.returncode == 0, compared.stderr
+    lines = compared.stdout.splitlines()
+    assert [line.split()[0] for line in lines if "@5 " in line] == ["NDCG@5", "HR@5", "MRR@5"]
+    assert "12 users" in compared.stdout and lines[-1].startswith("NDCG@5: ")
+    assert (run / "model" / "metrics.json").read_text() == before
+
+
+def test_what_cannot_be_compared_or_written_is_one_sentence(toy_run, trained, tmp_path):
+    main = runpy.run_path(str(ROOT / "scripts" / "evaluate.py"))["main"]
+    run = toy_run("causal")
+    for against, top_k_output, said in (
+        (run, None, "differs in nothing from itself"),
+        (trained / "run", None, "not tested on the same rows"),
+        (tmp_path, None, "Give the folder that scripts/train.py wrote"),
+        (None, tmp_path / "top.csv", "'a [MASK] b' has a space in it"),
+    ):
+        with pytest.raises((ValueError, OSError), match=re.escape(said)):
+            main(run, [10], "test", against, top_k_output)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_recommend_for_a_history_of_titles_and_ids(trained):
@@ -90,6 +120,13 @@ def test_recommend_for_every_user_of_a_table(trained, ending, tmp_path):
         ("recommend.py", ["x", "--interactions", "a.csv", "--output", "a.xls"], "a.xls"),
         ("recommend.py", ["x", "--history", "1", "--output", "a.csv"], "--output goes with --interactions"),
         ("recommend.py", ["x", "--interactions", "a.csv", "--output", "a.csv", "--column_mapping", "[1]"], "x"),
+        (
+            "recommend.py",
+            ["x", "--interactions", "a.csv", "--output", "no/such/a.csv"],
+            "there is no folder 'no/such'",
+        ),
+        ("recommend.py", ["x", "--interactions", "a.csv", "--output", "a.CSV"], "a.CSV"),
+        ("train.py", ["--hidden_size", "0"], "hidden_size=0"),
         ("train.py", ["--interactions", "a.csv", "--output_dir", "/proc/no/such"], "a.csv"),
         ("prepare.py", ["--interactions", "a.csv", "--output_dir", "o", "--column_mapping", "[1]"], "column_mapping"),
         ("prepare.py", ["--interactions", "nowhere.csv", "--output_dir", "out"], "nowhere.csv"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -41,3 +44,16 @@ def bootstrap_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(means) / values.size, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def summarise(values: Mapping[str, npt.NDArray[np.float64]], seed: int = 0) -> dict[str, Any]:
+    """Return the mean of every metric over the users, and its interval under the same name with `_ci`.
+
+    >>> summarise({"hr@10": np.array([1.0, 1.0])})
+    {'hr@10': 1.0, 'hr@10_ci': [1.0, 1.0]}
+    """
+    summary: dict[str, Any] = {}
+    for metric, of_users in values.items():
+        summary[metric] = float(of_users.mean())
+        summary[f"{metric}_ci"] = list(bootstrap_interval(of_users, seed=seed))
+    return summary

@@ -86,6 +86,13 @@ def metric_values(ranks: npt.ArrayLike, k: Sequence[int] = (10, 20)) -> dict[str
     return {f"{name}@{cut}": metric(ranks, cut) for cut in k for name, metric in metrics.items()}
 
 
+def check_cuts(k: Sequence[int]) -> None:
+    """Raise unless every cut is a whole number of at least 1, and there is one."""
+    cuts = [] if isinstance(k, int | str) else list(k)
+    if not cuts or not all(isinstance(cut, int | np.integer) and cut >= 1 for cut in cuts):
+        raise ValueError(f"k={k!r} must name cuts of at least 1, e.g. k=(10, 20).")
+
+
 def _checked(ranks: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Return the ranks as int64; a rank below 1 would be a gain above 1."""
     ranks = np.asarray(ranks, dtype=np.int64)
