@@ -1,6 +1,6 @@
 # Every target brings what it needs: a fresh clone can start with any of them.
 .DEFAULT_GOAL := help
-.PHONY: help install check test slow fix demo clean
+.PHONY: help install check test slow matrix wheel fix demo clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo "seqrec needs Python 3.11 or newer with its venv module, but none of these is one: $(strip $(PYTHONS))." >&2; \
 	  echo "Install one (Debian, Ubuntu: apt install python3 python3-venv), or name it: make install PYTHON=/path/to/python" >&2; \
 	  exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,plots,tracking]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,plots,tracking,baselines]'
 	@touch $@
 
 check: $(INSTALLED) ## Check format, style and types
@@ -37,8 +37,14 @@ check: $(INSTALLED) ## Check format, style and types
 test: check ## Run check and the tests
 	$(BIN)/python -m pytest
 
-slow: $(INSTALLED) ## Run the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+slow: $(INSTALLED) ## Run the tests that take minutes, a line for each: kills, random cases, processes, wheel, matrix
+	$(BIN)/python -m pytest -m slow -v --no-header
+
+matrix: $(INSTALLED) ## Run the default tests with the lowest and the newest versions; resolve for every Python
+	$(BIN)/python -m pytest tests/test_matrix.py -m slow -v --no-header
+
+wheel: $(INSTALLED) ## Build dist/*.whl: `pip install` of it is enough anywhere, no clone needed
+	$(BIN)/uv build
 
 fix: $(INSTALLED) ## Format the code and mend what ruff can
 	$(BIN)/ruff format .
@@ -53,5 +59,5 @@ $(DEMO)/model/config.json: $(DEMO_CONFIG) scripts/train.py $(shell find seqrec -
 	$(LAUNCH) scripts/train.py $(DEMO_CONFIG) --output_dir $(DEMO)
 
 clean: ## Remove .venv, the demo's run and the tools' caches
-	rm -rf .venv $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .matrix $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache
 	find seqrec scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -71,12 +70,6 @@ def test_transformers_alone_gives_the_same_lists(toy_run, attention, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_a_second_environment_gives_the_same_lists(toy_run, tmp_path):
-    """An environment that has torch and transformers in our versions, and no seqrec."""
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    python = str(tmp_path / "venv" / "bin" / "python")
-    constraints = Path(__file__).parent.parent / "constraints.txt"
-    install = [python, "-m", "pip", "install", "-q", "-c", str(constraints), "torch", "transformers"]
-    subprocess.run(install, check=True)
+def test_a_second_environment_gives_the_same_lists(toy_run, second_python, tmp_path):
     for attention in ("causal", "bidirectional"):
-        check_answers(python, toy_run(attention) / "model", tmp_path)
+        check_answers(second_python, toy_run(attention) / "model", tmp_path)

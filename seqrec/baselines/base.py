@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import scipy.sparse as sparse
 from datasets import Dataset
 
 from seqrec.evaluation import evaluate
 from seqrec.metrics import ranks_from_scores
 
-MAX_SCORES = 2**23  # scores held at once: 32 MB
+MAX_SCORES = 2**20  # scores held at once: 4 MB, which stay near the processor
 
 
 class Baseline(ABC):
@@ -73,11 +75,33 @@ class Baseline(ABC):
 
     def evaluate(self, dataset: Dataset, k: Sequence[int] = (10, 20)) -> dict[str, Any]:
         """Return the metrics on a prepared split, the same call as a trained model's (see `seqrec.evaluation`)."""
-        return evaluate(self, dataset, k)
+        return evaluate(self, dataset, k, self.items if "count" in self.items.column_names else None)
 
     def _known(self, history: Sequence[str]) -> list[int]:
         """Return the catalogue positions of a history, oldest first, unknown ids left out."""
         return [self._positions[item_id] for item_id in history if item_id in self._positions]
+
+    def _train_matrix(self) -> sparse.csr_array:
+        """Return which items each training history holds, however often: float32 (num_users, num_items) of ones."""
+        ones = np.ones(len(self._train_items), dtype=np.float32)
+        shape = (int(self._train_rows.max(initial=-1)) + 1, len(self._item_ids))
+        matrix = sparse.csr_array((ones, (self._train_rows, self._train_items)), shape=shape)
+        matrix.data[:] = 1
+        return matrix
+
+    def _matrix(self, histories: Sequence[Sequence[str]]) -> sparse.csr_array:
+        """Return which items each history holds, however often: float32 (num_histories, num_items) of ones."""
+        known = [sorted(set(self._known(history))) for history in histories]
+        positions = np.array(list(chain.from_iterable(known)), dtype=np.int32)
+        bounds = np.cumsum([0, *map(len, known)], dtype=np.int32)
+        ones = np.ones(len(positions), dtype=np.float32)
+        return sparse.csr_array((ones, positions, bounds), shape=(len(known), len(self._item_ids)))
+
+    def _popular_where_untrained(
+        self, scores: npt.NDArray[np.float32], histories: sparse.csr_array
+    ) -> npt.NDArray[np.float32]:
+        """Return the scores, with popularity in the rows of histories that hold no item of the training histories."""
+        return np.where((histories @ self._popularity > 0)[:, None], scores, self._popularity)
 
     def _batches(
         self, histories: Sequence[Sequence[str]], exclude_seen: bool

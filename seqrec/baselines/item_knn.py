@@ -30,21 +30,15 @@ class ItemKNN(Baseline):
     def __init__(self, train: Dataset, items: Dataset, num_neighbours: int = 100) -> None:
         """Find every item's neighbours in the training histories."""
         super().__init__(train, items)
-        ones = np.ones(len(self._train_items), dtype=np.float32)
-        shape = (int(self._train_rows.max(initial=-1)) + 1, len(items))
-        taken = sparse.csr_array((ones, (self._train_rows, self._train_items)), shape=shape)
-        taken.data[:] = 1  # however often
-        self._neighbours = nearest_columns(taken, num_neighbours)
+        self._neighbours = nearest_columns(self._train_matrix(), num_neighbours)
 
     def score(self, histories: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
         """Return positive scores of the history's neighbours, negative ones (in popularity order) of all others."""
-        known = [sorted(set(self._known(history))) for history in histories]
-        positions = np.array([position for history in known for position in history], dtype=np.int64)
-        bounds = np.cumsum([0, *map(len, known)])
-        shape = (len(known), len(self._popularity))
-        asked = sparse.csr_array((np.ones(len(positions), dtype=np.float32), positions, bounds), shape=shape)
-        scores = (asked @ self._neighbours).toarray()
-        return np.where(scores > 0, scores, self._popularity - 1)
+        found = self._matrix(histories) @ self._neighbours
+        scores = np.tile(self._popularity - 1, (len(histories), 1))
+        first_cells = np.arange(len(histories)) * scores.shape[1]
+        scores.reshape(-1)[np.repeat(first_cells, np.diff(found.indptr)) + found.indices] = found.data
+        return scores
 
 
 def nearest_columns(matrix: sparse.csr_array, k: int) -> sparse.csr_array:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sparse
 from datasets import Dataset, concatenate_datasets
 
-from seqrec.baselines import ContentKNN, ItemKNN, Popularity
+from seqrec.baselines import ContentKNN, ItemKNN, MatrixFactorisation, Popularity, SeedNetwork
 from seqrec.baselines import base as base_module
 from seqrec.metrics import ranks_from_scores
 
@@ -24,11 +25,23 @@ def train():
     return Dataset.from_dict({"user_id": list("wxyz"), "history": HISTORIES, "targets": [[]] * 4})
 
 
-@pytest.fixture(scope="module", params=["popularity", "item_knn", "content_knn"])
-def baseline(request, train, items):
-    if request.param == "popularity":
-        return Popularity(train, items)
-    return ItemKNN(train, items) if request.param == "item_knn" else ContentKNN(train, items, VECTORS, PRESENT)
+MAKERS = {
+    "popularity": Popularity,
+    "item_knn": ItemKNN,
+    "content_knn": lambda train, items: ContentKNN(train, items, VECTORS[: len(items)], PRESENT[: len(items)]),
+    "matrix_factorisation": MatrixFactorisation,
+    "seed_network": SeedNetwork,
+}
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def make(request):
+    return MAKERS[request.param]
+
+
+@pytest.fixture(scope="module")
+def baseline(make, train, items):
+    return make(train, items)
 
 
 def ids(results):
@@ -60,6 +73,22 @@ def test_item_knn_does_not_see_order_or_repeats(train, items):
     np.testing.assert_array_equal(knn.score([["c", "b", "c"]]), knn.score([["b", "c"]]))
     twice = Dataset.from_dict({"history": [["a", "b", "a", "b", "c"], ["a", "b"], ["d", "a"]]})
     np.testing.assert_array_equal(ItemKNN(twice, items).score([["a"]])[:, 1:4], knn.score([["a"]])[:, 1:4])
+
+
+def test_item_knn_scores_are_those_of_the_formula_written_out():
+    """Float for float, so that no rank depends on how the products are arranged."""
+    generator = np.random.default_rng(0)
+    item_ids = [f"i{number}" for number in range(60)]
+    weights = 1 / np.arange(1, 61)
+    histories = [generator.choice(item_ids, 6, p=weights / weights.sum()).tolist() for _ in range(80)] + [[], ["?"]]
+    train = Dataset.from_dict({"history": histories[:50]})
+    knn = ItemKNN(train, Dataset.from_dict({"item_id": item_ids}), num_neighbours=5)
+    asked = sparse.csr_array([[item_id in history for item_id in item_ids] for history in histories], dtype=np.float32)
+    scores = (asked @ knn._neighbours).toarray()
+    counts = np.array([sum(history.count(item_id) for history in histories[:50]) for item_id in item_ids])
+    popularity = (counts / (counts.max() + 1)).astype(np.float32)
+    assert (scores > 0).any() and (scores == 0).any()
+    np.testing.assert_array_equal(knn.score(histories), np.where(scores > 0, scores, popularity - 1))
 
 
 def test_item_knn_keeps_the_nearest_neighbours_of_each_item(train, items):
@@ -177,10 +206,53 @@ def test_mistakes_are_answered_with_a_sentence(train, items):
         Popularity(train, items).target_ranks([["a"]], [])
 
 
-def test_a_train_set_of_nothing_but_empty_histories(items):
+def test_lists_and_ranks_are_of_one_order(baseline):
+    histories, targets = [["c", "a"], ["d"], ["b", "unheard-of"], []], ["b", "a", "c", "e"]
+    for exclude_seen in (True, False):
+        lists = ids(baseline.recommend(histories, k=5, exclude_seen=exclude_seen))
+        ranks = baseline.target_ranks(histories, targets, exclude_seen=exclude_seen)
+        scores = baseline.score(histories)
+        for row, (found, target, rank) in enumerate(zip(lists, targets, ranks, strict=True)):
+            equals = [item for item in found if scores[row, "abcde".index(item)] == scores[row, "abcde".index(target)]]
+            assert rank == found.index(equals[-1]) + 1  # behind all that score as much
+
+
+def test_the_same_data_gives_the_same_scores(make, train, items):
+    histories = [["a"], ["b", "c"], ["e"], []]
+    np.testing.assert_array_equal(make(train, items).score(histories), make(train, items).score(histories))
+
+
+def test_scores_are_numbers_for_every_item_of_every_history(baseline):
+    scores = baseline.score([["a", "b", "c", "d", "e"], ["e"], [], ["unheard-of"]])
+    assert scores.shape == (4, 5)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+
+
+def test_a_catalogue_of_one_item(make, train, items):
+    baseline = make(train, items.select([0]))
+    assert ids(baseline.recommend([[], ["a"], ["b"]], k=3)) == [["a"], [], ["a"]]
+    assert baseline.target_ranks([[], ["a"]], ["a", "a"]).tolist() == [1, 2]
+
+
+def test_evaluation_counts_every_user(baseline):
+    split = Dataset.from_dict({"user_id": list("wxyz"), "history": HISTORIES, "targets": [["d"], ["e"], ["b"], ["a"]]})
+    results = baseline.evaluate(split, k=(1, 5))
+    assert results["num_users"] == 4
+    assert results["exclude_seen"]["hr@5"] == 1
+
+
+def test_a_train_set_of_nothing_but_empty_histories(make, items):
     nothing = Dataset.from_dict({"history": [[], []]})
-    assert ids(Popularity(nothing, items).recommend([["c"]], k=2)) == [["a", "b"]]
-    assert ids(ItemKNN(nothing, items).recommend([["c"]], k=2)) == [["a", "b"]]
+    assert ids(make(nothing, items).recommend([[], ["unheard-of"]], k=2)) == [["a", "b"]] * 2
+    no_users = Dataset.from_dict({"history": [["a"]]}).select([])
+    assert ids(make(no_users, items).recommend([[]], k=2)) == [["a", "b"]]
+
+
+def test_without_training_items_taken_together_the_order_is_that_of_the_catalogue(items):
+    nothing = Dataset.from_dict({"history": [[], []]})
+    for maker in (Popularity, ItemKNN, MatrixFactorisation, SeedNetwork):
+        assert ids(maker(nothing, items).recommend([["c"]], k=2)) == [["a", "b"]]
 
 
 def test_training_histories_in_several_chunks(train, items):

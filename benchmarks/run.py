@@ -1,0 +1,19 @@
+"""Run a benchmark by its name; each prints what it measured, `--help` says how.
+
+python benchmarks/run.py ranking    # every row of README's table on MovieLens-100K
+python benchmarks/run.py softmax    # the softmax over the catalogue, plain against chunks
+"""
+
+import runpy
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem != "run")
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in NAMES:
+        sys.exit(f"{__doc__}\nExpected one of {NAMES}.")
+    name = sys.argv.pop(1)
+    sys.argv[0] = str(HERE / f"{name}.py")
+    runpy.run_path(sys.argv[0], run_name="__main__")
