@@ -39,7 +39,20 @@ def finish(run: Path, words: list[str]) -> None:
     if not (run / "logs" / "trainer_state.json").is_file():
         resume = ["--resume_from_checkpoint"] if (run / "logs" / "course.json").is_file() else []
         launch = ["-m", "accelerate.commands.accelerate_cli", "launch", "--quiet", "--num_processes", "1"]
-        call([*launch, "scripts/train.py", *words, "--output_dir", str(run), "--disable_tqdm", "true", *resume])
+        call(
+            [
+                *launch,
+                "scripts/train.py",
+                *words,
+                "--output_dir",
+                str(run),
+                "--num_threads",
+                "1",
+                "--disable_tqdm",
+                "true",
+                *resume,
+            ]
+        )
     if "test" not in read_json(run / "model" / "metrics.json"):
         call(["scripts/evaluate.py", str(run)])
 
