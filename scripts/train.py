@@ -24,9 +24,12 @@ def main() -> None:
         run(parse_command_line(sys.argv[1:]))
     except (ValueError, OSError, ImportError, FetchError) as error:
         if os.environ.get("RANK", "0") == "0" or not isinstance(error, ValueError):  # all processes read one input
-            print(f"train.py: {error}", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
 if __name__ == "__main__":
-    launch(main)
+    try:
+        launch(main)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
