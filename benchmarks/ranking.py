@@ -17,7 +17,7 @@ from seqrec.tables import runs_table
 ROOT = Path(__file__).parent.parent
 CAUSAL, BIDIRECTIONAL = "configs/movielens-100k.yaml", "configs/movielens-100k-bidirectional.yaml"
 MODELS = {
-    "seqrec, causal, ids": [CAUSAL, "--text_encoder", "none"],
+    "seqrec, causal, ids": [CAUSAL, "--text_encoder", "none", "--early_stopping_patience", "0"],
     "seqrec, causal, ids + text": [CAUSAL],
     "seqrec, bidirectional, ids + text": [BIDIRECTIONAL],
 }

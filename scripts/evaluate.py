@@ -1,6 +1,7 @@
 """Measure a trained model and its baselines on held-out targets, the same call for all.
 
-    python scripts/evaluate.py runs/demo [--k 10 20] [--split test] [--top_k_output top20.csv]
+    python scripts/evaluate.py runs/demo [--k 10 20] [--split test] [--baselines popularity item-kNN]
+    python scripts/evaluate.py runs/demo --top_k_output top20.csv
     python scripts/evaluate.py runs/demo --against runs/other
 
 Reads RUN/model and RUN/data and prints the tables. For the test split it also puts the numbers into
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seqrec import Recommender
-from seqrec.baselines import fit_baselines
+from seqrec.baselines import BASELINES, fit_baselines
 from seqrec.data import PreparedData
 from seqrec.evaluation import PROTOCOL, check_same_rows, compare, evaluate
 from seqrec.folders import read_json
@@ -22,7 +23,9 @@ from seqrec.report import trainer_log, update_metrics, write_top_k
 from seqrec.tables import cohorts_table, comparison_table, difference_table, lists_table
 
 
-def main(run: Path, k: list[int], split: str, against: Path | None, top_k_output: Path | None) -> None:
+def main(
+    run: Path, k: list[int], split: str, baselines: list[str], against: Path | None, top_k_output: Path | None
+) -> None:
     """Evaluate the run's model and baselines on a split, or compare it with another run, and show what came out."""
     if against:
         show_difference(run, against, k, split)
@@ -33,7 +36,7 @@ def main(run: Path, k: list[int], split: str, against: Path | None, top_k_output
         write_top_k(recommender, rows, top_k_output)
     items, content = recommender.items, recommender.text_vectors()
     results = {"seqrec": evaluate(recommender, rows, k, items, content)}
-    for name, baseline in fit_baselines(data.dataset["train"], items, content).items():
+    for name, baseline in fit_baselines(data.dataset["train"], items, content, baselines).items():
         results[name] = evaluate(baseline, rows, k, items, content)
     if split == "test":
         record(run / "model" / "metrics.json", results)
@@ -84,6 +87,7 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path, help="run folder with model/ and data/")
     parser.add_argument("--k", type=int, nargs="+", default=[10, 20], help="cuts of the metrics")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="which targets to rank")
+    parser.add_argument("--baselines", nargs="*", choices=BASELINES, default=BASELINES, help="those that are wanted")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--against", type=Path, help="another run folder of the same data: compare, record nothing")
     instead.add_argument("--top_k_output", type=Path, help="csv for 20 unseen items a user (ids without spaces)")

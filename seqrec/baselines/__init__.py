@@ -2,10 +2,19 @@
 
 from seqrec.baselines.base import Baseline
 from seqrec.baselines.content_knn import ContentKNN
-from seqrec.baselines.fitting import fit_baselines
+from seqrec.baselines.fitting import BASELINES, fit_baselines
 from seqrec.baselines.item_knn import ItemKNN
 from seqrec.baselines.matrix_factorisation import MatrixFactorisation
 from seqrec.baselines.popularity import Popularity
 from seqrec.baselines.seed_network import SeedNetwork
 
-__all__ = ["Baseline", "ContentKNN", "ItemKNN", "MatrixFactorisation", "Popularity", "SeedNetwork", "fit_baselines"]
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "ContentKNN",
+    "ItemKNN",
+    "MatrixFactorisation",
+    "Popularity",
+    "SeedNetwork",
+    "fit_baselines",
+]

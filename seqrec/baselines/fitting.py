@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,18 @@ from seqrec.baselines.seed_network import SeedNetwork
 
 logger = logging.getLogger(__name__)
 
+BASELINES = ("popularity", "item-kNN", "content-kNN", "matrix factorisation", "seed network")
+"""The names that the baselines have in tables, in the order of the rows."""
+
 
 def fit_baselines(
     train: Dataset,
     items: Dataset,
     content: tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]] | None = None,
+    names: Sequence[str] = BASELINES,
     seed: int = 0,
 ) -> dict[str, Baseline]:
-    """Return every baseline that the data and the installed packages allow, by the name it has in tables.
+    """Return every baseline asked for that the data and the installed packages allow, by its name.
 
     Without `implicit` the matrix factorisation is left out, and a warning says how to get it.
 
@@ -33,14 +38,29 @@ def fit_baselines(
         items: The catalogue, column `item_id`.
         content: The items' vectors (num_items, width) and which items have one, bool (num_items,), in the order of
             `items`; without them there is no content-kNN.
+        names: Those that are wanted, of `BASELINES`. The seed network takes minutes where the catalogue has tens of
+            thousands of items.
         seed: Seed of the two that start from random numbers.
+
+    Raises:
+        ValueError: There is no baseline of a name.
     """
-    baselines: dict[str, Baseline] = {"popularity": Popularity(train, items), "item-kNN": ItemKNN(train, items)}
+    unknown = sorted(set(names) - set(BASELINES))
+    if unknown:
+        raise ValueError(f"There is no baseline {unknown[0]!r}; expected some of {list(BASELINES)}.")
+    makers: dict[str, Callable[[], Baseline]] = {
+        "popularity": lambda: Popularity(train, items),
+        "item-kNN": lambda: ItemKNN(train, items),
+        "matrix factorisation": lambda: MatrixFactorisation(train, items, seed=seed),
+        "seed network": lambda: SeedNetwork(train, items, seed=seed),
+    }
     if content is not None:
-        baselines["content-kNN"] = ContentKNN(train, items, *content)
-    try:
-        baselines["matrix factorisation"] = MatrixFactorisation(train, items, seed=seed)
-    except ImportError as error:
-        logger.warning("The baseline matrix factorisation is left out. %s", error)
-    baselines["seed network"] = SeedNetwork(train, items, seed=seed)
+        makers["content-kNN"] = lambda: ContentKNN(train, items, *content)
+    baselines = {}
+    for name in BASELINES:
+        if name in names and name in makers:
+            try:
+                baselines[name] = makers[name]()
+            except ImportError as error:
+                logger.warning("The baseline %s is left out. %s", name, error)
     return baselines

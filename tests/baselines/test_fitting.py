@@ -22,6 +22,13 @@ def test_all_of_them_in_the_order_of_the_table(caplog):
     assert not caplog.records
 
 
+def test_only_those_that_are_wanted():
+    assert list(fit_baselines(TRAIN, ITEMS, CONTENT, names=["item-kNN", "popularity"])) == ["popularity", "item-kNN"]
+    assert fit_baselines(TRAIN, ITEMS, CONTENT, names=[]) == {}
+    with pytest.raises(ValueError, match="no baseline 'kNN'; expected some of"):
+        fit_baselines(TRAIN, ITEMS, names=["kNN"])
+
+
 def test_the_seed_reaches_those_that_draw():
     first, again, other = (fit_baselines(TRAIN, ITEMS, seed=seed) for seed in (1, 1, 2))
     for name in ("matrix factorisation", "seed network"):

@@ -19,7 +19,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        asked = unquote(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode())
         self.server.requests.append(self.path)
         api, _, rest = unquote(urlsplit(self.path).path).partition("/datasets/")
         name = "/".join(rest.split("/")[:2])
@@ -32,6 +32,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_file(files.get(rest.split("/", 2)[2]))
         elif rest.startswith("tree/"):
             self.reply(200, json.dumps(listing(files, folder="/".join(rest.split("/")[2:]))).encode())
+        elif rest.startswith("paths-info/"):  # asked by datasets below 5
+            found = [{"type": "file", "path": path, "size": len(files[path]), "oid": COMMIT} for path in files]
+            self.reply(200, json.dumps([entry for entry in found if entry["path"] in asked]).encode())
         else:
             siblings = [{"rfilename": path} for path in files]
             info = {"id": name, "sha": COMMIT, "private": False, "downloads": 0, "tags": [], "siblings": siblings}
