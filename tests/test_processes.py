@@ -53,6 +53,7 @@ def check_equal_runs(settings, cwd):
     assert two[1] == [pytest.approx(metrics, abs=1e-9) for metrics in one[1]]
     assert two[2]["validation"] == one[2]["validation"]
     assert two[2]["validation"]["num_users"] == 13
+    return max(abs(a - b) / b for a, b in zip(two[0], one[0], strict=True))
 
 
 @pytest.fixture
@@ -72,9 +73,10 @@ def test_two_processes_are_one(settings, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_bidirectional_in_chunks_and_accumulated(settings, tmp_path):
+def test_two_processes_are_one_bidirectional_in_chunks(settings, tmp_path, record_property):
     more = {"attention": "bidirectional", "softmax_chunk_size": 3, "mask_query": "neighbours"}
-    check_equal_runs({**settings, **more}, tmp_path)
+    furthest = check_equal_runs({**settings, **more}, tmp_path)
+    record_property("measured", f"two processes: no loss of a step further than {furthest:.0e} from one process's")
 
 
 def test_a_mistake_is_said_once(settings, tmp_path):

@@ -154,12 +154,13 @@ def test_a_killed_run_resumes_to_the_same_weights(runs, place, call):
     ("place", "call"),
     [("step", 3), ("state", 2), ("optimizer", 7), ("rotation", 1), ("rotation", 3), ("best", 1), ("model", 1)],
 )
-def test_a_run_killed_at_a_delicate_place_resumes_to_the_same_weights(runs, place, call):
+def test_a_run_killed_at_a_delicate_place_resumes_to_the_same_weights(runs, place, call, record_property):
     assert runs.check_killed_and_resumed("killed", place=place, call=call)
+    record_property("measured", f"a run killed in call {call} of its {place} ended with the weights of a whole one")
 
 
 @pytest.mark.slow
-def test_twenty_random_kills(runs):
+def test_twenty_random_kills(runs, record_property):
     seconds = runs("timed")["seconds"]
     draw = random.Random()
     moments = [draw.uniform(0, seconds) for _ in range(60)]
@@ -168,7 +169,7 @@ def test_twenty_random_kills(runs):
         killed += runs.check_killed_and_resumed(f"killed-{number}", delay=moment)
         if killed == 20:
             break
-    print(f"{killed} of {number + 1} runs were killed in time, all of them ended as the whole one")
+    record_property("measured", f"{killed} of 20 runs killed at a random moment ended with the weights of a whole one")
     assert killed == 20, "too many runs ended before their moment came"
 
 

@@ -1,7 +1,6 @@
 """What must hold for anything: 1,000 random cases, the same every time, and 10,000 new ones in `make slow`."""
 
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 
 TIMES_AS_MANY = 10
@@ -18,15 +17,6 @@ class World:
         message = str(error)
         assert len(message.split()) >= 5, message
         assert "Traceback" not in message
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models of eight channels wait longer for a second thread than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["known_cases", "new_cases"])
