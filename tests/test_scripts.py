@@ -80,7 +80,7 @@ def test_what_cannot_be_compared_or_written_is_one_sentence(toy_run, trained, tm
         (None, tmp_path / "top.csv", "'a [MASK] b' has a space in it"),
     ):
         with pytest.raises((ValueError, OSError), match=re.escape(said)):
-            main(run, [10], "test", against, top_k_output)
+            main(run, k=[10], split="test", baselines=[], against=against, top_k_output=top_k_output)
     assert list(tmp_path.iterdir()) == []
 
 
