@@ -28,8 +28,7 @@ def main(
 ) -> None:
     """Evaluate the run's model and baselines on a split, or compare it with another run, and show what came out."""
     if against:
-        show_difference(run, against, k, split)
-        return
+        return show_difference(run, against, k, split)
     recommender, data = load(run)
     rows = data.dataset[split]
     if top_k_output:
@@ -38,10 +37,10 @@ def main(
     results = {"seqrec": evaluate(recommender, rows, k, items, content)}
     for name, baseline in fit_baselines(data.dataset["train"], items, content, baselines).items():
         results[name] = evaluate(baseline, rows, k, items, content)
+    print(f"\n{run}, {split}", comparison_table(results), lists_table(results), cohorts_table(results), sep="\n\n")
     if split == "test":
         record(run / "model" / "metrics.json", results)
         draw(run, results)
-    print(f"\n{run}, {split}", comparison_table(results), lists_table(results), cohorts_table(results), sep="\n\n")
 
 
 def load(run: Path) -> tuple[Recommender, PreparedData]:
@@ -66,19 +65,21 @@ def show_difference(run: Path, against: Path, k: list[int], split: str) -> None:
 
 
 def record(path: Path, results: dict[str, dict[str, Any]]) -> None:
-    """Add the test and baseline metrics to metrics.json."""
-    model, *baselines = results
-    protocol = PROTOCOL | read_json(path).get("protocol", {})
-    update_metrics(path, protocol=protocol, test=results[model], baselines={name: results[name] for name in baselines})
+    """Add the test and baseline metrics to metrics.json; a baseline measured before stays, if with the same cuts."""
+    before, cuts = read_json(path), results["seqrec"]["exclude_seen"].keys()
+    kept = {name: old for name, old in before.get("baselines", {}).items() if old["exclude_seen"].keys() == cuts}
+    test, protocol = results["seqrec"], PROTOCOL | before.get("protocol", {})
+    baselines = {name: result for name, result in (kept | results).items() if name != "seqrec"}
+    update_metrics(path, protocol=protocol, test=test, baselines=baselines)
 
 
 def draw(run: Path, results: dict[str, dict[str, Any]]) -> None:
-    """Draw the plots; without matplotlib say how to get it."""
+    """Draw the plots, or say why there are none."""
     try:
         plot_comparison(results, run / "plots" / "comparison.png")
         if log_history := trainer_log(run):
             plot_training(log_history, run / "plots" / "training.png")
-    except ImportError as error:
+    except (ImportError, ValueError, OSError) as error:
         print(f"No plots: {error}", file=sys.stderr)
 
 

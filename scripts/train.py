@@ -23,7 +23,9 @@ def main() -> None:
     try:
         run(parse_command_line(sys.argv[1:]))
     except (ValueError, OSError, ImportError, FetchError) as error:
-        if os.environ.get("RANK", "0") == "0" or not isinstance(error, ValueError):  # all processes read one input
+        if os.environ.get("LOCAL_RANK", "0") == "0" or not isinstance(
+            error, ValueError
+        ):  # all processes read one input
             print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

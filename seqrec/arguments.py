@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ UNREAD = {
     "label_smoothing_factor": 0.0,
     "batch_eval_metrics": False,
     "push_to_hub": False,
+    "save_only_model": False,  # a checkpoint without its optimizer is none that a run could go on from
 }
 """Fields of `TrainingArguments` that a recommender has no use for, at the only value they may have."""
 LEAST = {
@@ -37,9 +39,15 @@ LEAST = {
     "dataloader_num_workers": 0,
     "early_stopping_patience": 0,
     "softmax_chunk_size": 0,
+    "softmax_samples": 0,
 }
 """The smallest value of settings that count or scale."""
 MOST = 2**32  # what numpy takes as a seed; plenty for all others
+MAY_CHANGE = re.compile(
+    r"(output_dir|run_name|project|trackio.*|report_to|log.*|disable_tqdm|num_threads|save_total_limit|resume_from_checkpoint"
+    r"|dataloader_(num_workers|pin_memory|prefetch_factor)|hub_.*|per_device_eval_batch_size|ddp_timeout|local_rank|do_.*)"
+)
+"""Settings of training that a resumed run may have otherwise: none of them changes a weight."""
 DATA_SOURCE = ("dataset", "dataset_files", "interactions", "items", "column_mapping", "text_template")
 PREPARATION_SETTINGS = (
     "split",
@@ -159,6 +167,10 @@ class SeqRecTrainingArguments(TrainingArguments):
     softmax_chunk_size: int = field(
         default=128, metadata={"help": "Positions whose logits exist at the same time; 0 for the plain formula."}
     )
+    softmax_samples: int = field(
+        default=0,
+        metadata={"help": "Items a step whose softmax stands for the catalogue's, beside its targets; 0 for all."},
+    )
     softmax_dtype: Literal["auto", "float32", "bfloat16"] = field(
         default="auto", metadata={"help": "Type of the softmax's matrix products; auto is bfloat16 where it is fast."}
     )
@@ -223,19 +235,8 @@ class SeqRecTrainingArguments(TrainingArguments):
 
     def course(self) -> dict[str, Any]:
         """Return the settings that decide what every step does, and so may not change when a run is resumed."""
-        names = (
-            "objective",
-            "mask_probability",
-            "average_decay",
-            "seed",
-            "learning_rate",
-            "lr_scheduler_type",
-            "optim",
-            "early_stopping_patience",
-            "metric_for_best_model",
-        )
-        sizes = ("per_device_train_batch_size", "gradient_accumulation_steps", "world_size", "warmup_steps")
-        return {name: getattr(self, name) for name in (*names, *sizes)}
+        settings = {name: value for name, value in self.to_dict().items() if not MAY_CHANGE.fullmatch(name)}
+        return settings | {"world_size": self.world_size}
 
     def apply_threads(self) -> int:
         """Give this process its share of the cores, whatever OMP_NUM_THREADS says, and return it."""

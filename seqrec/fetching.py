@@ -179,9 +179,9 @@ def _download(url: str, partial: Path, manual_target: Path) -> None:
                     _append(partial, chunk)
                     received += len(chunk)
                     bar.update(len(chunk))
-            if total is not None and received < total:
-                raise ConnectionError(f"it stopped after {received} of {total} bytes")
-    except (OSError, HTTPException) as error:
+            if not received or received < (total or 0):
+                raise ConnectionError(f"it stopped after {received} of {total or 'some'} bytes")
+    except (OSError, HTTPException, ValueError) as error:
         raise UnreachableError(
             f"{url} did not deliver its file ({error}); expected an address that answers. "
             f"Try again when it is reachable, or put the file at {manual_target}."

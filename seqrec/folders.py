@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -42,8 +43,7 @@ def written_whole(folder: str | Path, names: Collection[str]) -> Iterator[Path]:
             complete.rename(folder)
         except OSError:  # an older folder stands there
             if not _exchange(complete, folder):
-                folder.rename(Path(staging) / "old")
-                complete.rename(folder)
+                _replace(folder, complete, aside=Path(f"{staging}-old"))
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -53,16 +53,29 @@ def _exchange(one: Path, other: Path) -> bool:
     return rename is not None and rename(*paths, RENAME_EXCHANGE) == 0
 
 
+def _replace(folder: Path, new: Path, aside: Path) -> None:
+    """Rename twice; a folder that cannot be replaced comes back, or stays under the other name, and is never lost."""
+    folder.rename(aside)
+    try:
+        new.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside)
+
+
 @contextmanager
 def written_whole_file(path: str | Path) -> Iterator[Path]:
-    """Give the name of a file to write, which takes the place of `path` when the `with` ends without an error."""
+    """Give the name of a file to write, which takes the place of `path` when the `with` ends without an error.
+
+    The folders above it are made.
+    """
     path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as staging:
+        temporary = Path(staging) / path.name
         yield temporary
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

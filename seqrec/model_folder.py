@@ -206,6 +206,11 @@ def without_file_bars() -> Iterator[None]:
 
 def _load_model(folder: Path, config: SeqRecConfig) -> SeqRecForNextItem:
     """Load the weights, which must be those that the config asks for."""
+    if (folder / "adapter_config.json").exists():
+        raise ValueError(
+            f"{str(folder)!r} holds an adapter (adapter_config.json) beside its weights; expected a model folder as "
+            "save_pretrained writes it. Merge the adapter, or remove that file."
+        )
     _check_weights(folder / WEIGHTS_FILE, config)
     try:
         with without_file_bars():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from seqrec.extras import require
+from seqrec.folders import written_whole_file
 from seqrec.tables import cuts_of
 
 if TYPE_CHECKING:
@@ -120,5 +121,5 @@ def _tidy(axes: Axes, grid: Literal["x", "y"]) -> None:
 
 def _save(figure: Figure, path: str | Path) -> None:
     """Write the PNG, making its folder."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with written_whole_file(path) as temporary:
+        figure.savefig(temporary, format="png")

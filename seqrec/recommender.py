@@ -16,6 +16,7 @@ from seqrec.data import histories_of, load_interactions
 from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.data.collation import collate_histories
 from seqrec.data.reading import Tabular
+from seqrec.data.sources import INTERACTION_COLUMNS
 from seqrec.evaluation import evaluate
 from seqrec.model_folder import ModelFolder
 
@@ -117,11 +118,12 @@ class Recommender:
         Args:
             interactions: Anything that `seqrec.data.load_interactions` reads.
             k: Items a user.
-            column_mapping: Their column name to ours.
+            column_mapping: Their column name to ours, as in training: what it says of items alone is passed over.
             exclude_seen: Leave out what the user has.
             on_unknown_items: As in `recommend`.
         """
-        users = histories_of(load_interactions(interactions, column_mapping)).to_pydict()
+        of_events = {name: ours for name, ours in (column_mapping or {}).items() if ours in INTERACTION_COLUMNS}
+        users = histories_of(load_interactions(interactions, of_events)).to_pydict()
         lists = self.recommend(users["history"], k, exclude_seen, on_unknown_items=on_unknown_items)
         columns: dict[str, list[Any]] = {"user_id": [], "item_id": [], "rank": [], "score": []}
         for user_id, recommended in zip(users["user_id"], lists, strict=True):

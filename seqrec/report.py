@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
-from seqrec.folders import read_json, write_json
+from seqrec.folders import read_json, write_json, written_whole_file
 from seqrec.ranker import Ranker
+from seqrec.tables import cuts_of
 
 KEYS = ("dataset", "split", "num_items", "num_users", "protocol", "validation", "test", "baselines", "train")
 TOP_K = 20
@@ -47,7 +47,7 @@ def results_of_runs(runs: Mapping[str, Sequence[str | Path]]) -> dict[str, list[
         runs: Run folders by the name of their ranker, several where only the seed differs.
 
     Raises:
-        ValueError: A run has no test metrics, or the runs are of different data.
+        ValueError: A run has no test metrics, or the runs are of different data, splits, users or cuts.
     """
     metrics = {
         name: [read_json(Path(run) / "model" / "metrics.json") for run in folders] for name, folders in runs.items()
@@ -56,11 +56,12 @@ def results_of_runs(runs: Mapping[str, Sequence[str | Path]]) -> dict[str, list[
     for run, of_run in every:
         if "test" not in of_run:
             raise ValueError(f"{str(run)!r} has no test metrics. Measure it first: scripts/evaluate.py {run}.")
-        for key in ("dataset", "num_items", "num_users"):
-            if of_run.get(key) != every[0][1].get(key):
+        first, facts, of_first = every[0][0], _what_was_measured(of_run), _what_was_measured(every[0][1])
+        for key, fact in facts.items():
+            if fact != of_first[key]:
                 raise ValueError(
-                    f"{str(run)!r} has {key} {of_run.get(key)!r}, {str(every[0][0])!r} has {every[0][1].get(key)!r}; "
-                    "expected runs of the same data. Leave one of them out."
+                    f"{str(run)!r} has {key} {fact!r}, {str(first)!r} has {of_first[key]!r}; expected runs of the "
+                    "same data and split, measured alike. Leave one of them out, or measure it again."
                 )
     baselines: dict[str, Any] = max((of_run.get("baselines", {}) for _, of_run in every), key=len, default={})
     models = {name: [of_run["test"] for of_run in of_name] for name, of_name in metrics.items()}
@@ -85,19 +86,20 @@ def write_top_k(ranker: Ranker, rows: Dataset, path: str | Path) -> None:
         raise ValueError(
             f"{str(path)!r} is a folder; expected a file. Name one in it, e.g. {str(path / 'top.csv')!r}."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["user_id", "items"])
-            for batch in rows.select_columns(["user_id", "history"]).with_format(None).iter(batch_size=256):
-                lists = ranker.recommend(batch["history"], k=TOP_K, exclude_seen=True)
-                for user_id, best in zip(batch["user_id"], lists, strict=True):
-                    writer.writerow([user_id, _joined([item["item_id"] for item in best])])
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["user_id", "items"])
+        for batch in rows.select_columns(["user_id", "history"]).with_format(None).iter(batch_size=256):
+            lists = ranker.recommend(batch["history"], k=TOP_K, exclude_seen=True)
+            for user_id, best in zip(batch["user_id"], lists, strict=True):
+                writer.writerow([user_id, _joined([item["item_id"] for item in best])])
+
+
+def _what_was_measured(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must be equal in runs whose test metrics stand side by side."""
+    facts = {key: metrics.get(key) for key in ("dataset", "split", "num_items", "num_users")}
+    test = metrics["test"]
+    return facts | {"test users": test["num_users"], "cuts": cuts_of({"test": test})}
 
 
 def trainer_log(run: str | Path) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The run folder: data, checkpoints, logs and the finished model of one training run."""
 
+import json
 import logging
 import re
 import shutil
@@ -10,8 +11,7 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
 from seqrec.data import PreparedData
-from seqrec.data.preparation import REPORT_FILE
-from seqrec.folders import read_json, write_json
+from seqrec.folders import read_json, write_json, written_whole_file
 from seqrec.model import SeqRecConfig
 
 logger = logging.getLogger(__name__)
@@ -98,13 +98,15 @@ class RunFolder:
         Raises:
             ValueError: If the data, the model or the settings are not those of the checkpoint.
         """
-        before, now = read_json(self.data / REPORT_FILE) or prepared.report, prepared.report
+        data = PreparedData.load(self.data)
+        before, now = data.report, prepared.report
         saved = SeqRecConfig.from_pretrained(checkpoint)
+        now_set = json.loads(json.dumps(course))  # as it was written
         compared = [
             ("data of sha256", before["source"]["sha256"], now["source"]["sha256"]),
             ("preparation", before["settings"], now["settings"]),
             *((name, getattr(saved, name), getattr(config, name)) for name in SeqRecConfig.__annotations__),
-            *((name, value, course.get(name)) for name, value in read_json(self.course).items()),
+            *((name, value, now_set.get(name)) for name, value in read_json(self.course).items()),
         ]
         for name, was, wanted in compared:
             if was != wanted:
@@ -112,6 +114,11 @@ class RunFolder:
                     f"{checkpoint.name} was trained with {name} {was!r:.80}, not {wanted!r:.80}. Resume with what it "
                     "was started with, or start anew in another folder."
                 )
+        if not data.items.data.table.equals(prepared.items.data.table):
+            raise ValueError(
+                f"{checkpoint.name} was trained with other items: a text or another column of the catalogue is new. "
+                "Resume with the catalogue it was started with, or start anew in another folder."
+            )
 
     def drop_half_written(self) -> None:
         """Remove the checkpoints that a killed run did not finish."""
@@ -122,7 +129,8 @@ class RunFolder:
     def finish(self, state: TrainerState) -> None:
         """Keep the log of a finished run."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        state.save_to_json(str(self.state))
+        with written_whole_file(self.state) as temporary:
+            state.save_to_json(str(temporary))
 
     def _checkpoint_folders(self) -> list[Path]:
         """The folders that `Trainer` wrote; nothing else in `checkpoints/` is ours."""

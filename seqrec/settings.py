@@ -23,6 +23,8 @@ class Arguments(NamedTuple):
     data: DataArguments
     model: Any  # ModelArguments: the settable fields of SeqRecConfig
     training: SeqRecTrainingArguments
+    given: frozenset[str] = frozenset()
+    """Names of the settings that were said, not left at their default."""
 
 
 class _Parser(HfArgumentParser):
@@ -74,7 +76,9 @@ def _parse(argv: list[str]) -> Arguments:
         _check_known(word.lstrip("-").split("=")[0].replace("-", "_"))
     if unknown:
         raise ValueError(f"The words {unknown} belong to no setting; write settings as `--name value`.")
-    return Arguments(*parsed)
+    given = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
+    data, model, training = parsed
+    return Arguments(data, model, training, frozenset(given))
 
 
 def _check_known(name: str) -> None:

@@ -122,7 +122,7 @@ def runs_table(rankers: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         rankers: What `evaluate` returned for each run, by the ranker's name, in the order of the rows.
 
     Raises:
-        ValueError: A ranker has no result, or the results are not of the same number of users.
+        ValueError: A ranker has no result, or the results are not of the same number of users or the same cuts.
 
     >>> values = {"ndcg@1": 0.5, "ndcg@1_ci": [0.2, 0.7], "hr@1": 0.5, "hr@1_ci": [0.2, 0.7]}
     >>> result = {"num_users": 4, "exclude_seen": values, "include_seen": values}
@@ -135,7 +135,7 @@ def runs_table(rankers: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     empty = [ranker for ranker, results in rankers.items() if not results]
     if empty:
         raise ValueError(f"There is no result of {empty}. Evaluate a run of it with scripts/evaluate.py.")
-    cut = cuts_of({ranker: results[0] for ranker, results in rankers.items()})[0]
+    cut = _common_cuts(rankers)[0]
     columns = [(part, f"{metric}@{cut}") for part in ("exclude_seen", "include_seen") for metric in ("ndcg", "hr")]
     titles = [name.upper() + (", seen included" if part == "include_seen" else "") for part, name in columns]
     lines = [f"| {' | '.join(['ranker', *titles])} |", "|" + "---|" * (1 + len(columns))]
@@ -143,6 +143,23 @@ def runs_table(rankers: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         cells = [_over_runs([result[part] for result in results], name) for part, name in columns]
         lines.append(f"| {' | '.join([ranker, *cells])} |")
     return "\n".join(lines)
+
+
+def _common_cuts(rankers: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[int]:
+    """Return the cuts of all results, and see that they are of as many users."""
+    measured = [
+        (ranker, result["num_users"], cuts_of({ranker: result}))
+        for ranker, results in rankers.items()
+        for result in results
+    ]
+    for ranker, num_users, cuts in measured:
+        first, of_first, cuts_of_first = measured[0]
+        if (num_users, cuts) != (of_first, cuts_of_first):
+            raise ValueError(
+                f"A result of {ranker!r} is of {num_users:,} users at the cuts {cuts}, that of {first!r} of "
+                f"{of_first:,} at {cuts_of_first}; expected results of the same users and cuts. Evaluate them alike."
+            )
+    return measured[0][2] if measured else cuts_of({})
 
 
 def cuts_of(results: Mapping[str, Mapping[str, Any]]) -> list[int]:

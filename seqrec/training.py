@@ -24,7 +24,7 @@ from seqrec.data.columns import SPECIAL_TOKENS
 from seqrec.data.reading import Tabular
 from seqrec.estimate import Estimate, estimate_run, peak_memory_mb
 from seqrec.evaluation import PROTOCOL
-from seqrec.model import SeqRecConfig, SeqRecForNextItem
+from seqrec.model import Sampling, SeqRecConfig, SeqRecForNextItem, Softmax
 from seqrec.model_folder import ModelFolder, without_file_bars
 from seqrec.recommender import Recommender
 from seqrec.run_folder import RunFolder
@@ -71,7 +71,7 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
     with _speaking(), _environment("TENSORBOARD_LOGGING_DIR", str(run_folder.logs)):
         with training.main_process_first(desc="preparing data and content"):
             checkpoint = run_folder.find_checkpoint(training.resume_from_checkpoint)
-            prepared = load_data(arguments.data, interactions, items)
+            prepared = load_data(arguments, interactions, items)
             text = load_text(arguments.data, prepared.items)
         folder = build_model(arguments, prepared, text)
         trainer = build_trainer(folder, prepared, training)
@@ -93,12 +93,13 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
         return _finish(trainer, folder, prepared, run_folder, seconds)
 
 
-def load_data(data: DataArguments, interactions: Tabular | None = None, items: Tabular | None = None) -> PreparedData:
+def load_data(arguments: Arguments, interactions: Tabular | None = None, items: Tabular | None = None) -> PreparedData:
     """Prepare the named, passed or already prepared data.
 
     Raises:
         ValueError: If no data is named, or it cannot be used.
     """
+    data = arguments.data
     named = data.interactions or data.dataset
     if interactions is not None and named is not None:
         raise ValueError(f"Interactions are passed and {named!r} is named in the settings; leave one of them out.")
@@ -110,7 +111,7 @@ def load_data(data: DataArguments, interactions: Tabular | None = None, items: T
             "or `dataset: movielens-100k` for a named data set."
         )
     if isinstance(source, str | Path) and Path(source).is_dir():
-        return _load_prepared(Path(source), data, catalogue)
+        return _load_prepared(Path(source), arguments, catalogue)
     return prepare(
         source,
         catalogue,
@@ -120,18 +121,18 @@ def load_data(data: DataArguments, interactions: Tabular | None = None, items: T
     )
 
 
-def _load_prepared(folder: Path, data: DataArguments, catalogue: Tabular | None) -> PreparedData:
+def _load_prepared(folder: Path, arguments: Arguments, catalogue: Tabular | None) -> PreparedData:
     """Load prepared data; settings that say something else than it was prepared with are an error."""
     prepared = PreparedData.load(folder)
-    used, usual = prepared.report["settings"], DataArguments().preparation()
-    asked = {name: value for name, value in data.preparation().items() if value != usual[name]}
-    ignored = [name for name, value in asked.items() if value != used.get(name, usual[name])]
+    used = prepared.report["settings"]
+    asked = {name: value for name, value in arguments.data.preparation().items() if name in arguments.given}
+    ignored = [f"{name}={value!r}" for name, value in asked.items() if name not in used or used[name] != value]
     ignored += ["items"] * (catalogue is not None)
-    ignored += [name for name in ("column_mapping", "dataset_files") if getattr(data, name) is not None]
+    ignored += [name for name in ("column_mapping", "dataset_files") if getattr(arguments.data, name) is not None]
     if ignored:
         raise ValueError(
-            f"{str(folder)!r} is already prepared, so {ignored[0]} has no effect on it. Leave it out, or prepare the "
-            "source again with it."
+            f"{str(folder)!r} is already prepared with {used}, so {ignored[0]} has no effect on it. Leave it out, or "
+            "prepare the source again with it."
         )
     return prepared
 
@@ -154,8 +155,7 @@ def build_model(arguments: Arguments, prepared: PreparedData, text: ContentVecto
         display_columns=[name for name, column in columns if column == Value("string") and name != "item_id"],
     )
     model = SeqRecForNextItem(config)
-    model.softmax_chunk_size = arguments.training.softmax_chunk_size
-    model.softmax_dtype = _softmax_dtype(arguments.training)
+    model.softmax = _softmax(arguments.training, prepared.items)
     if text is not None:
         mean, rotation = half_whiten(text.vectors, text.present)
         vectors = np.pad(text.vectors, ((config.num_special_tokens, 0), (0, 0)))
@@ -191,6 +191,11 @@ def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecT
     )
     if not len(windows):
         raise ValueError("No training history has two interactions, so there is nothing to learn; pass more data.")
+    if training.dataloader_drop_last and len(windows) < training.per_device_train_batch_size * training.world_size:
+        raise ValueError(
+            f"dataloader_drop_last leaves out all {len(windows)} windows, as they are fewer than one step takes "
+            f"({training.per_device_train_batch_size * training.world_size}). Leave it out, or take smaller batches."
+        )
     validation = tokenized["validation"]
     if not len(validation):
         logger.warning("No user has three interactions, so nothing is validated: training runs to its last epoch.")
@@ -212,6 +217,17 @@ def _objective(config: SeqRecConfig, training: SeqRecTrainingArguments) -> Objec
             "Leave `objective` out, or use last_item."
         )
     return training.objective
+
+
+def _softmax(training: SeqRecTrainingArguments, items: Dataset) -> Softmax:
+    """How the loss is computed."""
+    counts = torch.tensor(items.with_format("numpy")["count"][:], dtype=torch.float64)
+    frequencies = (counts / counts.sum()).to(training.device)
+    return Softmax(
+        chunk_size=training.softmax_chunk_size,
+        dtype=_softmax_dtype(training),
+        sampling=Sampling(training.softmax_samples, frequencies) if training.softmax_samples else None,
+    )
 
 
 def _softmax_dtype(training: SeqRecTrainingArguments) -> torch.dtype:
@@ -248,7 +264,7 @@ def _announce(
         f"training    {trainer.windows.objective} on {len(trainer.windows):,} windows, "
         f"{args.per_device_train_batch_size} a step, at most {args.num_train_epochs:g} epochs",
         f"machine     {args.world_size} process(es) on {args.device}, {threads} threads each, "
-        f"softmax in {str(model.softmax_dtype).removeprefix('torch.')}",
+        f"softmax in {str(model.softmax.dtype).removeprefix('torch.')}",
         f"measured    {estimate.step_seconds * 1000:,.0f} ms the largest step, "
         f"{estimate.peak_memory_mb:,.0f} MB peak memory",
         f"estimate    {epoch_seconds:,.1f} s an epoch without evaluation, {minutes:,.1f} min for all of them",

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """`/half` breaks off, `/missing` is not there, everything else is the file."""
+    """`/half` breaks off, `/missing` is not there, `/empty` and `/junk` are odd; everything else is the file."""
 
     def do_GET(self):
         self.server.num_requests += 1
@@ -35,9 +35,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         self.send_response(200)
-        self.send_header("Content-Length", str(len(BODY)))
+        if self.path != "/empty":
+            self.send_header("Content-Length", "many" if self.path == "/junk" else str(len(BODY)))
         self.end_headers()
-        self.wfile.write(BODY[: len(BODY) // 2] if self.path == "/half" else BODY)
+        self.wfile.write({"/half": BODY[: len(BODY) // 2], "/empty": b""}.get(self.path, BODY))
 
     def log_message(self, *arguments):
         pass
@@ -86,7 +87,7 @@ def test_a_wrong_hash_leaves_nothing_behind(server):
     assert not cached_files()
 
 
-@pytest.mark.parametrize("path", ["half", "missing"])
+@pytest.mark.parametrize("path", ["half", "missing", "empty", "junk"])
 def test_a_download_that_fails_leaves_nothing_behind(server, path):
     with pytest.raises(UnreachableError, match=f"/{path} did not deliver its file"):
         fetch_url(f"{server.url}/{path}", SHA256)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +127,38 @@ def test_a_file_is_whole_or_the_old_one(tmp_path):
         raise OSError("disk full")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.csv"]
+    with written_whole_file(tmp_path / "deep" / "er" / "a.csv") as temporary:
+        temporary.write_text("new")
+    assert os.listdir(tmp_path / "deep" / "er") == ["a.csv"]
+
+
+def test_two_threads_write_one_file_at_once(tmp_path):
+    with written_whole_file(tmp_path / "a") as first:
+        first.write_text("1")
+        with written_whole_file(tmp_path / "a") as second:
+            second.write_text("2")
+        assert (tmp_path / "a").read_text() == "2"
+    assert (tmp_path / "a").read_text() == "1"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_folder_that_cannot_be_replaced_comes_back_or_stays_under_another_name(tmp_path, monkeypatch, times):
+    """The system cannot swap; then it fails to rename the new folder, and in one case also the old one back."""
+    with written_whole(tmp_path / "new", ["a"]) as folder:
+        (folder / "a").write_text("dear")
+    rename, failures = Path.rename, []
+
+    def renamed(path, target):
+        if target == tmp_path / "new" and len(list(tmp_path.glob("new"))) == 0 and len(failures) < times:
+            failures.append(path)
+            raise OSError("the disk is gone")
+        return rename(path, target)
+
+    monkeypatch.setattr("seqrec.folders._exchange", lambda one, other: False)
+    monkeypatch.setattr(Path, "rename", renamed)
+    with pytest.raises(OSError, match="the disk is gone"), written_whole(tmp_path / "new", ["a"]) as folder:
+        (folder / "a").write_text("other")
+    assert len(failures) == times
+    [kept] = tmp_path.iterdir()
+    assert (kept / "a").read_text() == "dear"
+    assert (kept.name == "new") == (times == 1)

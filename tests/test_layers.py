@@ -18,8 +18,8 @@ LAYERS = [
     ["settings"],
     ["recommender", "trainer"],
     ["training"],
-    ["report", "tables"],
-    ["plots"],
+    ["tables"],
+    ["plots", "report"],
 ]
 
 

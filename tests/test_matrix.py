@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,15 +62,16 @@ def environment(name: str, base: str, *options: str | Path) -> Path:
     return python
 
 
-def check_default_tests(python: Path, log: Path) -> str:
-    """Run the default tests with an interpreter, and return what it was and what they ended with."""
+def check_default_tests(name: str, python: Path, record_property: Callable[[str, str], None]) -> None:
+    """Run the default tests with an environment's interpreter, and record what it was and what they ended with."""
     about = f"{run(python, '--version').strip()}, {shown(run(python, '-m', 'pip', 'list', '--format=freeze'))}"
+    log = MATRIX / f"{name}.log"
     with log.open("w", encoding="utf-8") as file:
         tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         ran = subprocess.run(tests, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False)
     last = log.read_text(encoding="utf-8").splitlines()[-1]
-    assert ran.returncode == 0, f"{about}: {last}; all of it is in {log}"
-    return f"{about}: {last}"
+    record_property("measured", f"{name}: {about}: {last}")
+    assert ran.returncode == 0, f"{last}; all of it is in {log}"
 
 
 def test_the_lowest_named_python_is_the_lowest_allowed():
@@ -88,9 +90,8 @@ def test_the_default_tests_pass_with_the_lowest_versions(record_property):
     pins = MATRIX / "lowest.txt"
     pins.write_text(resolve(f"{sys.version_info.major}.{sys.version_info.minor}", "--resolution", "lowest-direct"))
     python = environment("lowest", sys.executable, "-c", pins)
-    record_property("measured", f"lowest: {check_default_tests(python, MATRIX / 'lowest.log')}")
+    check_default_tests("lowest", python, record_property)
 
 
 def test_the_default_tests_pass_with_the_newest_versions(record_property):
-    python = environment("newest", newest_python())
-    record_property("measured", f"newest: {check_default_tests(python, MATRIX / 'newest.log')}")
+    check_default_tests("newest", environment("newest", newest_python()), record_property)

@@ -68,3 +68,20 @@ def test_an_interval_that_misses_its_mean_by_a_rounding_error_can_be_drawn(tmp_p
     part = {"ndcg@10": 0.3, "ndcg@10_ci": [0.3 + 1e-16, 0.3 + 1e-16]}
     plot_comparison({"seqrec": {"num_users": 1, "exclude_seen": part}}, tmp_path / "comparison.png")
     assert png_size(tmp_path / "comparison.png")
+
+
+def test_a_plot_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    def half(self, path, **options):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    path = tmp_path / "a.png"
+    plot_comparison(RESULTS, path)
+    before = path.read_bytes()
+    monkeypatch.setattr(Figure, "savefig", half)
+    with pytest.raises(OSError, match="disk full"):
+        plot_comparison(RESULTS, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]

@@ -170,7 +170,10 @@ def test_recommend_users_answers_a_table_with_a_table(recommender, toy_interacti
     wanted = recommender.recommend([history], k=3)[0]
     assert [r["item_id"] for r in users if r["user_id"] == "u01"] == ids(wanted)
     renamed = toy_interactions.rename_columns(["who", "item_id", "timestamp"])
-    assert recommender.recommend_users(renamed, k=3, column_mapping={"who": "user_id"})["item_id"] == users["item_id"]
+    mapping = {"who": "user_id", "Name": "title"}  # of training, where the items had a column Name
+    assert recommender.recommend_users(renamed, k=3, column_mapping=mapping)["item_id"] == users["item_id"]
+    with pytest.raises(ValueError, match=r"column_mapping names \['whom'\]"):
+        recommender.recommend_users(toy_interactions, column_mapping={"whom": "user_id"})
 
 
 def test_items_are_found_by_id_title_or_part_of_it(recommender):

@@ -97,6 +97,22 @@ def test_runs_without_test_metrics_or_of_other_data_are_refused(tmp_path):
         results_of_runs({"ours": [run], "theirs": [other]})
 
 
+def test_runs_that_were_measured_otherwise_are_refused(tmp_path):
+    run = made_up_run(tmp_path / "a", split="leave_one_out", test=result(0.1))
+    at_five = {"num_users": 1234, "exclude_seen": {"ndcg@5": 0.1, "ndcg@5_ci": [0.0, 0.2]}}
+    for number, (parts, said) in enumerate(
+        [
+            ({"split": "global_time"}, "has split 'global_time', .*a' has 'leave_one_out'"),
+            ({"test": result(0.1) | {"num_users": 7}}, "has test users 7, .*a' has 1234"),
+            ({"test": at_five}, r"has cuts \[5\], .*a' has \[10\]; expected runs .* measured alike"),
+        ]
+    ):
+        parts = {"split": "leave_one_out", "test": result(0.1)} | parts
+        other = made_up_run(tmp_path / f"b{number}", **parts)
+        with pytest.raises(ValueError, match=said):
+            results_of_runs({"ours": [run], "theirs": [other]})
+
+
 def popularity(item_ids):
     return Popularity(Dataset.from_dict({"history": [item_ids]}), Dataset.from_dict({"item_id": item_ids}))
 

@@ -95,3 +95,12 @@ def test_runs_with_several_seeds_have_mean_and_deviation_and_others_their_interv
 def test_a_table_of_nothing_is_refused(rankers, said):
     with pytest.raises(ValueError, match=said):
         runs_table(rankers)
+
+
+def test_results_of_other_users_or_cuts_are_refused():
+    with pytest.raises(ValueError, match=r"result of 'ours' is of 9 users at .*'popularity' of 1,234 at \[10, 20\]"):
+        runs_table({"popularity": [result(0.1)], "ours": [result(0.1), result(0.1) | {"num_users": 9}]})
+    at_five = {"ndcg@5": 0.1, "ndcg@5_ci": [0.0, 0.2], "hr@5": 0.1, "hr@5_ci": [0.0, 0.2]}
+    other = {"num_users": 1234, "exclude_seen": at_five, "include_seen": at_five}
+    with pytest.raises(ValueError, match=r"at the cuts \[5\], .*; expected results of the same users and cuts"):
+        runs_table({"popularity": [result(0.1)], "ours": [other]})

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import resource
-import shutil
 
 import pyarrow.csv
 import pytest
@@ -83,35 +82,6 @@ def test_the_same_seed_gives_the_same_weights(train, toy_interactions, toy_items
     assert not torch.equal(weights[0]["model.items.ids.weight"], weights[2]["model.items.ids.weight"])
 
 
-def test_a_resumed_run_ends_with_the_same_weights(train, toy_interactions, toy_items, tmp_path):
-    settings = {"num_train_epochs": 4, "save_total_limit": 10, "hidden_dropout_prob": 0.3}
-    train(toy_interactions, toy_items, tmp_path / "whole", **settings)
-    whole = tmp_path / "whole" / "checkpoints"
-    checkpoints = sorted(whole.iterdir(), key=lambda path: int(path.name.split("-")[1]))
-    (tmp_path / "cut" / "checkpoints").mkdir(parents=True)
-    for checkpoint in checkpoints[:2]:
-        shutil.copytree(checkpoint, tmp_path / "cut" / "checkpoints" / checkpoint.name)
-    with pytest.raises(ValueError, match="interrupted run"):
-        train(toy_interactions, toy_items, tmp_path / "cut", **settings)
-    train(toy_interactions, toy_items, tmp_path / "cut", resume_from_checkpoint="last", **settings)
-    last = checkpoints[-1].name
-    for name in ("model.safetensors", "averaged.safetensors"):
-        one, other = (load_file(folder / last / name) for folder in (whole, tmp_path / "cut" / "checkpoints"))
-        for key in one:
-            torch.testing.assert_close(one[key], other[key], rtol=0, atol=0)
-
-
-def test_a_resumed_run_keeps_its_patience(train, toy_interactions, toy_items, tmp_path):
-    settings = {"learning_rate": 0.0, "num_train_epochs": 50, "early_stopping_patience": 3, "save_total_limit": 10}
-    train(toy_interactions, toy_items, tmp_path / "whole", **settings)
-    for step in (3, 6, 9):  # after the third of four evaluations
-        checkpoint = f"checkpoints/checkpoint-{step}"
-        shutil.copytree(tmp_path / "whole" / checkpoint, tmp_path / "cut" / checkpoint)
-    train(toy_interactions, toy_items, tmp_path / "cut", resume_from_checkpoint="last", **settings)
-    evaluations = [[e for e in history_of(tmp_path / run) if "eval_ndcg@10" in e] for run in ("whole", "cut")]
-    assert [len(entries) for entries in evaluations] == [4, 4]
-
-
 def test_resuming_on_other_data_or_another_shape_is_refused(train, toy_interactions, toy_items, tmp_path):
     train(toy_interactions, toy_items, tmp_path)
     weights = (tmp_path / "model" / "model.safetensors").read_bytes()
@@ -124,6 +94,12 @@ def test_resuming_on_other_data_or_another_shape_is_refused(train, toy_interacti
         train(toy_interactions, toy_items, tmp_path, resume_from_checkpoint="last", hidden_size=32)
     with pytest.raises(ValueError, match="per_device_train_batch_size 4, not 8"):
         train(toy_interactions, toy_items, tmp_path, resume_from_checkpoint="last", per_device_train_batch_size=8)
+    with pytest.raises(ValueError, match=r"weight_decay 0.0, not 0.5"):
+        train(toy_interactions, toy_items, tmp_path, resume_from_checkpoint="last", weight_decay=0.5)
+    titles = ["Another title", *toy_items["title"].to_pylist()[1:]]
+    with pytest.raises(ValueError, match="trained with other items"):
+        other = toy_items.set_column(1, "title", [titles])
+        train(toy_interactions, other, tmp_path, resume_from_checkpoint="last")
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
 
 
@@ -136,6 +112,25 @@ def test_a_half_written_checkpoint_is_passed_over(train, toy_interactions, toy_i
     assert run.last_checkpoint() != last
     with pytest.raises(ValueError, match="no whole checkpoint"):
         run.find_checkpoint(str(last))
+
+
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_a_sample_of_the_catalogue_trains_the_same_model(train, toy_interactions, toy_items, tmp_path, attention):
+    longer = {"attention": attention, "num_train_epochs": 12, "early_stopping_patience": 0}
+    longer |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "item_dropout_prob": 0.0}
+    losses = {}
+    for samples in (0, 4, 1000):
+        run = tmp_path / str(samples)
+        train(toy_interactions, toy_items, run, softmax_samples=samples, softmax_dtype="float32", **longer)
+        losses[samples] = [entry["loss"] for entry in history_of(run) if "loss" in entry]
+    assert losses[1000] == pytest.approx(losses[0], rel=1e-4)  # all items are drawn
+    assert losses[4][-1] < 0.7 * losses[4][0]
+
+
+def test_a_step_larger_than_all_windows_needs_the_last_one(train, toy_interactions, toy_items, tmp_path):
+    with pytest.raises(ValueError, match="dataloader_drop_last leaves out all 12 windows"):
+        few = {"dataloader_drop_last": True, "per_device_train_batch_size": 13}
+        train(toy_interactions, toy_items, tmp_path, **few)
 
 
 def test_a_full_disk_stops_with_a_sentence_and_the_run_goes_on(train, toy_interactions, toy_items, tmp_path):
@@ -188,8 +183,10 @@ def test_prepared_data_trains_as_it_is(train, toy_prepared, tmp_path):
     recommender = train(tmp_path / "prepared", None, tmp_path / "run")
     assert recommender.items["item_id"][:] == toy_prepared.items["item_id"][:]
     assert sorted(path.name for path in (tmp_path / "prepared").rglob("*")) == before
-    with pytest.raises(ValueError, match="min_interactions has no effect"):
+    with pytest.raises(ValueError, match="min_interactions=4 has no effect"):
         train(tmp_path / "prepared", None, tmp_path / "run", min_interactions=4)
+    with pytest.raises(ValueError, match="min_interactions=5 has no effect"):  # the usual value, said
+        train(tmp_path / "prepared", None, tmp_path / "run", min_interactions=5)
     with pytest.raises(ValueError, match="items has no effect"):
         train(tmp_path / "prepared", toy_prepared.items, tmp_path / "run")
 

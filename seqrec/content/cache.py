@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from seqrec.fetching import cache_dir
+from seqrec.folders import written_whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,8 @@ def cached_vectors(key: str, num_rows: int, make: Callable[[], np.ndarray]) -> n
         except (SafetensorError, ValueError, OSError) as error:
             logger.warning("The cached content vectors in %s are damaged (%s); they are made again.", path, error)
     vectors = make()
-    _save(vectors, path)
+    with written_whole_file(path) as temporary:
+        save_file({"vectors": vectors}, temporary, metadata={"sha256": _sha256(vectors)})
     return vectors
 
 
@@ -55,15 +55,6 @@ def _load(path: Path, num_rows: int) -> np.ndarray:
     if len(vectors) != num_rows or checksum != _sha256(vectors):
         raise ValueError(f"{len(vectors)} vectors, expected {num_rows}, or not the bytes that were written")
     return vectors
-
-
-def _save(vectors: np.ndarray, path: Path) -> None:
-    """Write under a temporary name, then rename: a reader meets a whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as staging:
-        partial = Path(staging) / path.name
-        save_file({"vectors": vectors}, partial, metadata={"sha256": _sha256(vectors)})
-        os.replace(partial, path)
 
 
 def _sha256(vectors: np.ndarray) -> str:

@@ -31,16 +31,17 @@ def check_leaks(dataset: DatasetDict, split: Mapping[str, Any]) -> None:
     """See that no split knows the future; what a hand made or changed is found here.
 
     Every user has one row a split, and events in the order of their times. The training history is where a user's
-    validation and test histories begin, and all of the validation history. With `leave_one_out` the test history is
-    the validation history and its target; with `global_time` no event that is shown is at or after the cut of its
-    split.
+    validation and test histories begin, and all of the validation history. The test history goes on with the
+    validation target, and with `leave_one_out` ends with it; with `global_time` no event that is shown is at or after
+    the cut of its split.
 
     Args:
         dataset: Splits `train`, `validation`, `test`, as in `PreparedData`.
         split: The entry `split` of the report.
 
     Raises:
-        ValueError: A row breaks one of these; the sentence names it by its number.
+        ValueError: A row breaks one of these; the sentence names it by its number. Or the columns or the entry are
+            not those of prepared data.
     """
     if split.get("name") not in ("leave_one_out", "global_time"):
         raise ValueError(
@@ -52,11 +53,11 @@ def check_leaks(dataset: DatasetDict, split: Mapping[str, Any]) -> None:
     if split["name"] == "global_time":
         for name, of_split in rows.items():
             period = "validation" if name == "train" else name
-            _check_cut(name, of_split, period, split.get(period, {}).get("cut"))
+            about = split.get(period)
+            _check_cut(name, of_split, period, about.get("cut") if isinstance(about, Mapping) else None)
     for name in ASKED:
         _check_start(name, rows["train"], rows[name])
-    if split["name"] == "leave_one_out":
-        _check_next(rows["validation"], rows["test"])
+    _check_next(rows["validation"], rows["test"], ends=split["name"] == "leave_one_out")
 
 
 def _read(dataset: DatasetDict) -> dict[str, _Rows]:
@@ -66,12 +67,29 @@ def _read(dataset: DatasetDict) -> dict[str, _Rows]:
         raise ValueError(f"The prepared data have no {missing[0]!r} among their splits {sorted(dataset)}. {NEXT_STEP}")
     tables = {name: dataset[name].with_format("arrow")[:] for name in ("train", *ASKED)}
     for name, table in tables.items():
-        if absent := sorted({"user_id", "history", "targets"} - set(table.column_names)):
-            raise ValueError(f"The split {name!r} has no column {absent[0]!r}. {NEXT_STEP}")
+        _check_columns(name, table)
     flat = [pc.list_flatten(table[column]) for table in tables.values() for column in ("history", "targets")]
     kind = pa.large_string() if any(column.type == pa.large_string() for column in flat) else pa.string()
     ids = pc.unique(pa.chunked_array([chunk.cast(kind) for column in flat for chunk in column.chunks], kind))
     return {name: _numbered(name, table, ids) for name, table in tables.items()}
+
+
+def _check_columns(name: str, table: pa.Table) -> None:
+    """The columns are there, of their types, and nothing is missing in them."""
+    if absent := sorted({"user_id", "history", "targets"} - set(table.column_names)):
+        raise ValueError(f"The split {name!r} has no column {absent[0]!r}. {NEXT_STEP}")
+    for column in ("user_id", "history", "targets", *({"timestamps"} & set(table.column_names))):
+        values = table[column]
+        listed = pa.types.is_list(values.type) or pa.types.is_large_list(values.type)
+        expected = "int64" if column == "timestamps" else "string"
+        kind = values.type.value_type if listed else values.type
+        if listed == (column == "user_id") or str(kind).removeprefix("large_") not in (expected, "null"):
+            raise ValueError(
+                f"The column {column!r} of {name} is of the type {values.type}; expected "
+                f"{expected if column == 'user_id' else f'lists of {expected}'}. {NEXT_STEP}"
+            )
+        if values.null_count or (listed and pc.list_flatten(values).null_count):
+            raise ValueError(f"The column {column!r} of {name} lacks a value; expected none missing. {NEXT_STEP}")
 
 
 def _numbered(name: str, table: pa.Table, ids: pa.Array) -> _Rows:
@@ -148,20 +166,22 @@ def _check_start(name: str, train: _Rows, rows: _Rows) -> None:
         )
 
 
-def _check_next(validation: _Rows, test: _Rows) -> None:
-    """With leave-one-out the test history is the validation history and its target."""
+def _check_next(validation: _Rows, test: _Rows, ends: bool) -> None:
+    """After the validation history the test history goes on with its target, and may end there (leave-one-out)."""
     matches = pc.index_in(test.users, value_set=validation.users)
     common = np.flatnonzero(np.asarray(matches.is_valid()))
     earlier = matches.drop_null().to_numpy()
-    wrong = test.lengths[common] != validation.lengths[earlier] + 1
-    last = np.where(wrong, 0, test.starts[common] + test.lengths[common] - 1)
-    wrong |= test.items[last] != validation.targets[earlier] if len(common) else False
+    shown, seen = test.lengths[common], validation.lengths[earlier]
+    wrong = shown != seen + 1 if ends else shown <= seen
+    fitting = np.flatnonzero(~wrong)
+    going_on = test.items[test.starts[common[fitting]] + seen[fitting]]
+    wrong[fitting] = going_on != validation.targets[earlier[fitting]]
     if wrong.any():
         first = np.flatnonzero(wrong)[0]
         raise ValueError(
-            f"Row {common[first]} of test shows {test.lengths[common[first]]} events and row {earlier[first]} of "
-            f"validation, of the same user, {validation.lengths[earlier[first]]}; expected the validation history and "
-            f"then its target in test, and nothing after it. {NEXT_STEP}"
+            f"Row {common[first]} of test shows {shown[first]} events and row {earlier[first]} of validation, of the "
+            f"same user, {seen[first]}; expected the validation history and then its target in test"
+            f"{', and nothing after it' if ends else ''}. {NEXT_STEP}"
         )
 
 

@@ -18,6 +18,7 @@ from seqrec.fetching import (
     file_sha256,
     is_cached,
 )
+from seqrec.folders import written_whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +76,7 @@ def load_named(dataset: NamedDataset, local_files: Sequence[str | Path] = ()) ->
     """
     for path in local_files:
         _adopt(dataset, Path(path).expanduser())
-    marker = cache_dir() / "named" / dataset.name
-    remembered = marker.read_text().strip() if marker.is_file() else None
+    remembered = _remembered(dataset)
     problems = []
     order = sorted(dataset.sources, key=lambda source: (source.name != remembered, not _is_here(source)))
     for source in order:
@@ -88,14 +88,34 @@ def load_named(dataset: NamedDataset, local_files: Sequence[str | Path] = ()) ->
         tables = source.read(*paths)
         if remembered is None:
             logger.warning(dataset.licence)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(source.name)
+        _remember(dataset, source)
         return tables
     wanted = [file.name for file in dataset.sources[0].files]
     raise UnreachableError(
         f"No source of the data set {dataset.name!r} can be reached.\n" + "\n".join(problems) + "\n"
         f"If you have {' and '.join(wanted)}, pass --dataset_files {' '.join(wanted)} (with the path)."
     )
+
+
+def _marker(dataset: NamedDataset) -> Path:
+    return cache_dir() / "named" / dataset.name
+
+
+def _remembered(dataset: NamedDataset) -> str | None:
+    """The name of the source that answered last, if it can be known."""
+    try:
+        return _marker(dataset).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _remember(dataset: NamedDataset, source: Source) -> None:
+    """Keep the name of the source that answered; a cache that does not take it costs nothing but the next search."""
+    try:
+        with written_whole_file(_marker(dataset)) as temporary:
+            temporary.write_text(source.name, encoding="utf-8")
+    except OSError as error:
+        logger.debug("The source of %s is not remembered: %s", dataset.name, error)
 
 
 def _is_here(source: Source) -> bool:

@@ -25,9 +25,9 @@ ITEMS_FILE = "items.parquet"
 REPORT_FILE = "preparation.json"
 TIME_FRACTION = 0.1  # of the interactions: the test period of global_time, unless another one is asked for
 FOLDER_NAMES = ("train", "validation", "test", "dataset_dict.json", ITEMS_FILE, REPORT_FILE)
-
-
-REPORT_ENTRIES = {"source": dict, "settings": dict, "steps": list, "split": dict, "num_users": int, "num_items": int}
+COUNTS = {"num_users": int, "num_items": int, "num_interactions": int}
+STEP_ENTRIES = {"name": str, "before": dict, "after": dict}
+REPORT_ENTRIES = {"source": dict, "settings": dict, "steps": list, "split": dict, "content": dict, **COUNTS}
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,20 @@ class PreparedData:
         try:
             dataset = datasets.DatasetDict.load_from_disk(folder)
             items = datasets.Dataset(pyarrow.parquet.read_table(folder / ITEMS_FILE))
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
             raise ValueError(
                 f"{str(folder)!r} is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
                 "expected a folder as PreparedData.save wrote it. Make it again with scripts/prepare.py."
             ) from error
-        unsaid = [name for name in REPORT_ENTRIES if not isinstance(report.get(name), REPORT_ENTRIES[name])]
+        if items.features.get("item_id") != datasets.Value("string") or "count" not in items.column_names:
+            raise ValueError(
+                f"{str(folder / ITEMS_FILE)!r} has the columns {dict(items.features)}; expected 'item_id' as text and "
+                "'count' among them. Make the folder again with scripts/prepare.py."
+            )
+        unsaid = _unsaid(report)
         if unsaid:
             raise ValueError(
-                f"{str(folder / REPORT_FILE)!r} says nothing of {unsaid[0]!r}; expected the report that "
+                f"{str(folder / REPORT_FILE)!r} says nothing right of {unsaid[0]!r}; expected the report that "
                 "PreparedData.save wrote. Make the folder again with scripts/prepare.py."
             )
         try:
@@ -95,6 +100,25 @@ class PreparedData:
         except ValueError as error:
             raise ValueError(f"{str(folder)!r} may not be used: {error}") from None
         return cls(dataset, items, report)
+
+
+def _unsaid(report: dict[str, Any]) -> list[str]:
+    """What a report lacks of that which training says of its data."""
+    unsaid = _lacking(report, REPORT_ENTRIES)
+    if unsaid:
+        return unsaid
+    steps = report["steps"]
+    wrong = not steps or any(_lacking(step, STEP_ENTRIES) or _lacking(step["before"], COUNTS) for step in steps)
+    return ["source"] * bool(_lacking(report["source"], {"name": str})) + ["steps"] * wrong
+
+
+def _lacking(entries: Any, kinds: Mapping[str, type]) -> list[str]:
+    """The names that are not there, or are of another kind."""
+    return [
+        name
+        for name, kind in kinds.items()
+        if not isinstance(entries, Mapping) or not isinstance(entries.get(name), kind)
+    ]
 
 
 def prepare(

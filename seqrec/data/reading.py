@@ -208,7 +208,7 @@ def _read_blocks(
     path: str, parse: pyarrow.csv.ParseOptions, columns: Collection[str] | None, block_size: int
 ) -> pa.Table:
     read = pyarrow.csv.ReadOptions(block_size=block_size)
-    with pyarrow.csv.open_csv(path, read_options=read, parse_options=parse) as start:
+    with _opened(path) as file, pyarrow.csv.open_csv(file, read_options=read, parse_options=parse) as start:
         names = start.schema.names
     _refuse_repeated(names)
     convert = pyarrow.csv.ConvertOptions(
@@ -217,22 +217,29 @@ def _read_blocks(
         strings_can_be_null=True,
         null_values=[""],
     )
-    table = pyarrow.csv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
+    with _opened(path) as file:
+        table = pyarrow.csv.read_csv(file, read_options=read, parse_options=parse, convert_options=convert)
     return with_unread(table, names, table.num_rows)
+
+
+def _opened(path: str) -> pa.NativeFile:
+    """A text file, decompressed by its name, which pyarrow would read in lower case only."""
+    return pa.input_stream(path, compression="gzip" if _suffix(path).endswith(".gz") else None)
 
 
 def _read_jsonl(path: str, columns: Collection[str] | None) -> pa.Table:
     """One block, so that types are inferred from all lines; texts that look like dates stay texts."""
     size = os.path.getsize(path) * (LARGEST_COMPRESSION if path.lower().endswith(".gz") else 1)
     options = pyarrow.json.ReadOptions(block_size=min(max(size, MIN_BLOCK_BYTES), MAX_BLOCK_BYTES))
-    table = pyarrow.json.read_json(path, read_options=options)
+    with _opened(path) as file:
+        table = pyarrow.json.read_json(file, read_options=options)
     dates = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     if not dates:
         return table
     texts = pa.schema([(name, pa.string()) for name in dates])
-    return pyarrow.json.read_json(
-        path, read_options=options, parse_options=pyarrow.json.ParseOptions(explicit_schema=texts)
-    ).select(table.column_names)
+    parse = pyarrow.json.ParseOptions(explicit_schema=texts)
+    with _opened(path) as file:
+        return pyarrow.json.read_json(file, read_options=options, parse_options=parse).select(table.column_names)
 
 
 def _read_parquet(path: str, columns: Collection[str] | None) -> pa.Table:

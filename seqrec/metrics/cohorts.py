@@ -27,7 +27,8 @@ def head_and_tail(target_counts: npt.ArrayLike, train_counts: npt.ArrayLike) -> 
 
     The head is the most popular 20 % of the catalogue by training count, as sequential recommenders are compared
     (Kim et al., "MELT: Mutual Enhancement of Long-Tailed User and Item for Sequential Recommendation", SIGIR 2023).
-    Items as popular as the last of them belong to it too, so that no tie is cut.
+    Items as popular as the last of them belong to it too, so that no tie is cut; an item that training never has
+    does not.
 
     Args:
         target_counts: (num_users,), how often training has each user's target; 0 where it is not in the catalogue.
@@ -38,7 +39,7 @@ def head_and_tail(target_counts: npt.ArrayLike, train_counts: npt.ArrayLike) -> 
     ([True, False, False], 'target taken fewer than 9 times in training')
     """
     targets, counts = np.asarray(target_counts), np.sort(np.asarray(train_counts))[::-1]
-    least = int(counts[int(np.ceil(HEAD_SHARE * counts.size)) - 1])
+    least = max(1, int(counts[int(np.ceil(HEAD_SHARE * counts.size)) - 1]))
     often = f"target taken at least {least:,} times in training, as the most popular {HEAD_SHARE:.0%} of items"
     return {
         "head": Cohort(often, targets >= least),

@@ -43,15 +43,15 @@ def evaluate_lists(
         `{"num_users": ..., "ndcg@10": ..., "ndcg@10_ci": [low, high], "hr@10": ..., ...}`.
 
     Raises:
-        ValueError: The two are not equally long, a user has no target, a list names an item twice, ids are no ids,
-            or they are text on one side and numbers on the other.
+        ValueError: The two are not equally long, a user has no target, a list names an item twice or is a set, ids
+            are no ids, or they are text on one side and numbers on the other.
 
     >>> result = evaluate_lists([["a", "b", "c"], ["d"]], targets=[["b", "x"], "d"], k=[2])
     >>> {name: result[name] for name in ("hr@2", "mrr@2", "recall@2", "precision@2", "map@2")}
     {'hr@2': 1.0, 'mrr@2': 0.75, 'recall@2': 0.75, 'precision@2': 0.5, 'map@2': 0.625}
     """
     check_cuts(k)
-    lists = [_ids(ids, "recommended", row) for row, ids in enumerate(recommended)]
+    lists = [_ranked(ids, row) for row, ids in enumerate(recommended)]
     wanted = [_ids([ids] if _is_id(ids) else ids, "targets", row) for row, ids in enumerate(targets)]
     _check(lists, wanted)
     hits = np.zeros((len(lists), min(max(k), max(map(len, lists)))), dtype=bool)  # (users, places)
@@ -83,6 +83,16 @@ def _values_at(
 
 def _is_id(value: object) -> bool:
     return isinstance(value, str | int | float | np.generic)
+
+
+def _ranked(ids: Any, row: int) -> list[Any]:
+    """Return one user's ids, which have an order, as a list."""
+    if isinstance(ids, set | frozenset):
+        raise ValueError(
+            f"Row {row} of recommended is a {type(ids).__name__}, which has no order; expected a list, best first. "
+            "Keep the order in which the items were ranked."
+        )
+    return _ids(ids, "recommended", row)
 
 
 def _ids(ids: Any, name: str, row: int) -> list[Any]:

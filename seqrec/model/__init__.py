@@ -4,10 +4,20 @@ from transformers import AutoConfig, AutoModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_seqrec import SeqRecConfig
+from .losses import Sampling, Softmax
 from .modeling_seqrec import NextItemOutput, Ranking, SeqRecForNextItem, SeqRecModel
 from .pipeline_seqrec import TASK, NextItemPipeline
 
-__all__ = ["NextItemOutput", "NextItemPipeline", "Ranking", "SeqRecConfig", "SeqRecForNextItem", "SeqRecModel"]
+__all__ = [
+    "NextItemOutput",
+    "NextItemPipeline",
+    "Ranking",
+    "SeqRecConfig",
+    "Sampling",
+    "SeqRecForNextItem",
+    "SeqRecModel",
+    "Softmax",
+]
 
 AutoConfig.register(SeqRecConfig.model_type, SeqRecConfig, exist_ok=True)
 AutoModel.register(SeqRecConfig, SeqRecForNextItem, exist_ok=True)

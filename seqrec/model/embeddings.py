@@ -42,9 +42,10 @@ class ContentProjection(nn.Module):
         self.present.copy_(present)
         self.features.copy_(((vectors - self.mean) @ self.rotation) * present[:, None])
 
-    def forward(self) -> torch.Tensor:
-        """Return what content adds to each token's vector (vocab, hidden)."""
-        return self.projection(self.features.to(self.projection.weight.dtype))  # (vocab, hidden)
+    def forward(self, token_ids: torch.Tensor | None = None) -> torch.Tensor:
+        """Return what content adds to each token's vector (vocab, hidden), or to those asked for (count, hidden)."""
+        features = self.features if token_ids is None else self.features[token_ids]
+        return self.projection(features.to(self.projection.weight.dtype))
 
 
 class ItemEmbeddings(nn.Module):
@@ -57,11 +58,11 @@ class ItemEmbeddings(nn.Module):
             {modality: ContentProjection(config, width) for modality, width in (config.content_sizes or {}).items()}
         )
 
-    def forward(self) -> torch.Tensor:
-        """Return the vector of each token (vocab, hidden)."""
-        vectors = self.ids.weight  # (vocab, hidden)
+    def forward(self, token_ids: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the vector of each token (vocab, hidden), or of those asked for (count, hidden)."""
+        vectors = self.ids.weight if token_ids is None else self.ids(token_ids)
         for projection in self.content.values():
-            vectors = vectors + projection()
+            vectors = vectors + projection(token_ids)
         return vectors
 
 
@@ -93,17 +94,17 @@ class HistoryEmbeddings(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
-        self, item_vectors: torch.Tensor, input_ids: torch.Tensor, segments: torch.Tensor, positions: torch.Tensor
+        self, inputs_embeds: torch.Tensor, input_ids: torch.Tensor, segments: torch.Tensor, positions: torch.Tensor
     ) -> torch.Tensor:
         """Return the encoder's input (batch, length, hidden).
 
         Args:
-            item_vectors: (vocab, hidden).
+            inputs_embeds: (batch, length, hidden), the vector of each token of `input_ids`.
             input_ids: (batch, length).
             segments: (batch, length), the history of each place, 0 for padding.
             positions: (batch, length), counted from the newest place of each history.
         """
-        hidden = nn.functional.embedding(input_ids, item_vectors)  # (batch, length, hidden)
+        hidden = inputs_embeds
         masked = input_ids == self.config.mask_token_id
         visible = (segments > 0) & ~masked
         if self.training and self.config.item_dropout_prob > 0:

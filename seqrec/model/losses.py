@@ -1,9 +1,32 @@
-"""Exact softmax over the whole catalogue, without ever holding positions x catalogue."""
+"""Softmax over the whole catalogue or a sample of it, without ever holding positions x items."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
+
+
+class Sampling(NamedTuple):
+    """A sample of the catalogue that stands for all of it, as in `sample_candidates`."""
+
+    num_samples: int
+    frequencies: torch.Tensor  # (items,)
+
+
+@dataclass
+class Softmax:
+    """How the loss of a model is computed; part of training, not of the model's config.
+
+    Args:
+        chunk_size: As in `softmax_cross_entropy`.
+        dtype: The same.
+        sampling: What a step's softmax runs over; without it, the whole catalogue.
+    """
+
+    chunk_size: int = 128
+    dtype: torch.dtype = torch.float32
+    sampling: Sampling | None = None
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -15,21 +38,23 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         states: torch.Tensor,
         items: torch.Tensor,
         labels: torch.Tensor,
-        first_item: int,
         chunk_size: int,
         dtype: torch.dtype,
+        log_inclusion: torch.Tensor | None,
     ) -> torch.Tensor:
-        table = items[first_item:].to(dtype)  # (items, hidden)
-        states_grad, items_grad = torch.empty_like(states), torch.zeros_like(items)
+        table = items.to(dtype)  # (items, hidden)
+        states_grad, items_grad = torch.empty_like(states), torch.zeros_like(items, dtype=torch.float32)
         total = states.new_zeros((), dtype=torch.float32)
         shape = min(chunk_size, len(states)), len(table)
         buffer = torch.empty(shape, dtype=torch.float32, device=states.device)
         with torch.autocast(states.device.type, enabled=False):
             for start in range(0, len(states), chunk_size):
                 queries = states[start : start + chunk_size].to(dtype)  # (chunk, hidden)
-                targets = (labels[start : start + chunk_size] - first_item)[:, None]
+                targets = labels[start : start + chunk_size, None]
                 logits = buffer[: len(queries)].copy_(queries @ table.T)  # (chunk, items)
                 target_logits = logits.gather(1, targets)
+                if log_inclusion is not None:
+                    logits.sub_(log_inclusion).scatter_(1, targets, target_logits)
                 largest = logits.amax(dim=1, keepdim=True)
                 normaliser = logits.sub_(largest).exp_().sum(dim=1, keepdim=True)
                 total += (normaliser.log() + largest - target_logits).sum()
@@ -38,8 +63,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 )  # softmax - one-hot
                 errors = logits.to(dtype)
                 states_grad[start : start + chunk_size] = errors @ table
-                items_grad[first_item:] += errors.T @ queries
-        ctx.save_for_backward(states_grad, items_grad)
+                items_grad += errors.T @ queries
+        ctx.save_for_backward(states_grad, items_grad.to(items.dtype))
         return total
 
     @staticmethod
@@ -48,15 +73,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return states_grad * grad, items_grad * grad, None, None, None, None
 
 
-def catalogue_cross_entropy(
+def softmax_cross_entropy(
     states: torch.Tensor,
     items: torch.Tensor,
     labels: torch.Tensor,
-    first_item: int = 0,
     chunk_size: int = 128,
     dtype: torch.dtype = torch.float32,
+    log_inclusion: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Sum of softmax cross-entropies of each state against the whole catalogue.
+    """Sum of softmax cross-entropies of each state against the whole catalogue, or against a sample of it.
 
     With `chunk_size` positions at a time, logits exist for one chunk only, and the gradients are finished in the
     forward pass (after "Cut Your Losses in Large-Vocabulary Language Models", arXiv 2411.09009, which recomputes
@@ -64,16 +89,52 @@ def catalogue_cross_entropy(
 
     Args:
         states: (targets, hidden), one per asked position.
-        items: (vocab, hidden), one per token.
-        labels: (targets,) token ids, none below `first_item`.
-        first_item: Tokens before it are special and no candidates.
+        items: (items, hidden), the catalogue's or those of a sample.
+        labels: (targets,) rows of `items`.
         chunk_size: Positions whose logits exist at the same time; 0 for all, by plain autograd.
         dtype: Type of the matrix products; sums and exponentials stay in float32.
+        log_inclusion: (items,), of a sample the logarithm of the probability that each candidate is in
+            it when it is no target, subtracted from its logit except where it is the target ("logQ", see
+            `sample_candidates`).
 
-    >>> loss = catalogue_cross_entropy(torch.zeros(1, 2), torch.ones(4, 2), torch.tensor([3]))
+    >>> loss = softmax_cross_entropy(torch.zeros(1, 2), torch.ones(4, 2), torch.tensor([3]))
     >>> round(loss.item(), 4)  # log(4): four items, equally likely
     1.3863
     """
-    if chunk_size == 0:
-        return F.cross_entropy(states @ items[first_item:].T, labels - first_item, reduction="sum")
-    return _ChunkedCrossEntropy.apply(states, items, labels, first_item, chunk_size, dtype)
+    if chunk_size > 0:
+        return _ChunkedCrossEntropy.apply(states, items, labels, chunk_size, dtype, log_inclusion)
+    logits = states @ items.T
+    if log_inclusion is not None:
+        is_target = torch.arange(logits.shape[1], device=logits.device) == labels[:, None]
+        logits = logits - log_inclusion * ~is_target
+    return F.cross_entropy(logits, labels, reduction="sum")
+
+
+def sample_candidates(
+    labels: torch.Tensor, sampling: Sampling, first_item: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Draw items uniformly and add the batch's own targets; with them every softmax of the batch can be estimated.
+
+    The sum of exponentials over the catalogue is estimated by Horvitz and Thompson: each candidate counts with one
+    over the probability that it is in the sample, 1 - (1 - uniform share) (1 - frequency)^(targets - 1). This is the
+    logQ correction (Bengio and Senecal, 2008; for uniform and in-batch samples together: Yang et al., "Mixed Negative
+    Sampling", WWW 2020), without it on the target, which is always there. Drawing all items gives the exact loss.
+
+    Args:
+        labels: (targets,) token ids.
+        sampling: How many items are drawn, without replacement (more than there are means all), and the share of each
+            item among the targets of training.
+        first_item: The token of the first item.
+
+    Returns:
+        Candidates (candidates,) as ascending token ids, `log_inclusion` (candidates,), and the place of each label
+        among the candidates (targets,).
+    """
+    frequencies = sampling.frequencies.to(labels.device)
+    num_items = len(frequencies)
+    num_samples = min(sampling.num_samples, num_items)
+    drawn = torch.randperm(num_items, device=labels.device)[:num_samples] + first_item
+    candidates, places = torch.unique(torch.cat([labels, drawn]), return_inverse=True)
+    left_out = frequencies[candidates - first_item].double().neg().log1p() * (len(labels) - 1)  # log of a probability
+    left_out = left_out.exp() * (1 - num_samples / num_items)
+    return candidates, left_out.neg().log1p().to(torch.float32), places[: len(labels)]

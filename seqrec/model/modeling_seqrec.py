@@ -15,7 +15,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .blocks import AttentionBias, SeqRecAttention, SeqRecLayer
 from .configuration_seqrec import SeqRecConfig
 from .embeddings import HistoryEmbeddings, ItemEmbeddings
-from .losses import catalogue_cross_entropy
+from .losses import Softmax, sample_candidates, softmax_cross_entropy
 
 SCORES_AT_ONCE = 2**24  # ranking holds this many scores, 64 MB
 ROUNDING = 2**-20  # of two norms' product: a matmul may give equal items scores that far apart
@@ -82,7 +82,7 @@ class SeqRecModel(SeqRecPreTrainedModel):
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        item_vectors: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutput:
         """Encode histories.
@@ -91,11 +91,11 @@ class SeqRecModel(SeqRecPreTrainedModel):
             input_ids: (batch, length) tokens, oldest first.
             attention_mask: (batch, length), 0 for padding. Several histories may share a row: number them 1, 2, ...;
                 none sees another, and positions count within each.
-            item_vectors: (vocab, hidden), `self.items()` where the caller has them already.
+            inputs_embeds: (batch, length, hidden), the item vector of each token where the caller has them already.
             **kwargs: `output_hidden_states` and `output_attentions`, read by transformers' output capturing.
         """
         segments = self._segments(input_ids, attention_mask)  # (batch, length), 0 where nothing is read
-        vectors = self.items() if item_vectors is None else item_vectors
+        vectors = self.items(input_ids) if inputs_embeds is None else inputs_embeds
         hidden = self.embeddings(vectors, input_ids, segments, positions_from_newest(segments))
         attention_bias = self.attention_bias(segments, hidden.dtype)
         for layer in self.layers:
@@ -135,8 +135,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
     def __init__(self, config: SeqRecConfig) -> None:
         super().__init__(config)
         self.model = SeqRecModel(config)
-        self.softmax_chunk_size = 128
-        self.softmax_dtype = torch.float32
+        self.softmax = Softmax()
         self._item_cache: tuple[list[Any], torch.Tensor, torch.Tensor] | None = None
         self.post_init()
 
@@ -164,19 +163,36 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
             scores = self.encode_history(input_ids, attention_mask) @ self.encode_items().T  # (batch, vocab)
             scores[:, : self.config.num_special_tokens] = float("-inf")
             return NextItemOutput(logits=scores)
-        vectors = self.model.items()  # (vocab, hidden)
-        hidden = self.model(input_ids, attention_mask, item_vectors=vectors, **kwargs).last_hidden_state
         asked = labels != -100
-        total = catalogue_cross_entropy(
+        inputs_embeds, items, places, log_inclusion = self._looked_up(input_ids, labels[asked])
+        hidden = self.model(input_ids, attention_mask, inputs_embeds, **kwargs).last_hidden_state
+        total = softmax_cross_entropy(
             self._scaled_states(hidden[asked]),  # (targets, hidden)
-            self._scaled_items(vectors),
-            labels[asked],
-            first_item=self.config.num_special_tokens,
-            chunk_size=self.softmax_chunk_size,
-            dtype=self.softmax_dtype,
+            self._scaled_items(items),
+            places,
+            chunk_size=self.softmax.chunk_size,
+            dtype=self.softmax.dtype,
+            log_inclusion=log_inclusion,
         )
         count = asked.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         return NextItemOutput(loss=total / count.clamp(min=1))
+
+    def _looked_up(
+        self, input_ids: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The vectors of a batch (batch, length, hidden) and of the items its softmax runs over (items, hidden).
+
+        Besides, the row of each target among those items (targets,), and of a sample its `log_inclusion` (items,).
+        """
+        first = self.config.num_special_tokens
+        if self.softmax.sampling is None or not self.training:
+            vectors = self.model.items()  # (vocab, hidden)
+            return nn.functional.embedding(input_ids, vectors), vectors[first:], targets - first, None
+        candidates, log_inclusion, places = sample_candidates(targets, self.softmax.sampling, first)
+        tokens, rows = torch.unique(torch.cat([input_ids.flatten(), candidates]), return_inverse=True)
+        read = nn.functional.embedding(rows, self.model.items(tokens))
+        inputs_embeds, items = read.split([input_ids.numel(), len(candidates)])
+        return inputs_embeds.view(*input_ids.shape, -1), items, places, log_inclusion
 
     def encode_history(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Return one vector a history (batch, hidden), whose dot products with `encode_items()` are the scores.
@@ -189,7 +205,8 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
                 f"A bidirectional model reads a [MASK] (token {self.config.mask_token_id}) at the end of each "
                 "history, and one is missing here. Tokenize with the model's own tokenizer, which appends it."
             )
-        hidden = self.model(input_ids, attention_mask, item_vectors=self._item_vectors()[0]).last_hidden_state
+        inputs_embeds = nn.functional.embedding(input_ids, self._item_vectors()[0])
+        hidden = self.model(input_ids, attention_mask, inputs_embeds).last_hidden_state
         return self._scaled_states(hidden[:, -1])
 
     def encode_items(self) -> torch.Tensor:

@@ -38,6 +38,13 @@ def test_the_seed_decides_and_nothing_else():
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+def test_the_random_numbers_of_a_gpu_stay_too(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    SeedNetwork(TRAIN, ITEMS, num_epochs=1)
+    assert not seeded
+
+
 def test_never_more_than_a_batch_is_dense(monkeypatch):
     sizes = []
     dense = seed_network_module._dense

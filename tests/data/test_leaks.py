@@ -1,5 +1,8 @@
+import json
+
 import datasets
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from seqrec.data import PreparedData, prepare
@@ -103,11 +106,11 @@ def test_a_train_split_of_later_events_is_refused_before_training(toy_interactio
     def rebuilt(row, number):
         return {**row, "history": whole[row["user_id"]], "timestamps": times[row["user_id"]]}
 
-    from seqrec.arguments import DataArguments
+    from seqrec.settings import parse_settings
 
     folder = changed(by_time, tmp_path / "prepared", "train", rebuilt)
     with pytest.raises(ValueError, match="of train shows an event at or after"):
-        load_data(DataArguments(dataset=str(folder)))
+        load_data(parse_settings({"dataset": str(folder)}))
 
 
 def test_a_folder_that_cannot_be_checked_is_refused(by_time, tmp_path):
@@ -120,7 +123,7 @@ def test_a_folder_that_cannot_be_checked_is_refused(by_time, tmp_path):
     with pytest.raises(ValueError, match="'by_feeling'; expected 'leave_one_out' or 'global_time'"):
         PreparedData.load(tmp_path / "b")
     PreparedData(by_time.dataset, by_time.items, {}).save(tmp_path / "c")
-    with pytest.raises(ValueError, match=r"preparation.json' says nothing of 'source'"):
+    with pytest.raises(ValueError, match=r"preparation.json' says nothing right of 'source'"):
         PreparedData.load(tmp_path / "c")
 
 
@@ -130,4 +133,81 @@ def test_a_damaged_folder_is_refused(toy_prepared, tmp_path, name):
     path = tmp_path / "prepared" / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match=r"prepared' is damaged \(.*scripts/prepare.py"):
+        PreparedData.load(tmp_path / "prepared")
+
+
+def test_with_global_time_too_test_goes_on_with_what_validation_asked_for(by_time, tmp_path):
+    validation, test = by_time.dataset["validation"].to_list(), by_time.dataset["test"].to_list()
+    number, row = next((n, row) for n, row in enumerate(test) if row["user_id"] == validation[0]["user_id"])
+    shown = len(validation[0]["history"])  # the target of validation comes next
+    history, times = row["history"], row["timestamps"]
+    other = [*history[:shown], history[0], *history[shown + 1 :]]
+    for name, change in (
+        ("cut", {"history": history[:shown], "timestamps": times[:shown]}),
+        ("other", {"history": other}),
+    ):
+        folder = changed(
+            by_time, tmp_path / name, "test", lambda row, of, change=change: row | change if of == number else row
+        )
+        with pytest.raises(ValueError, match=rf"Row {number} of test shows .* then its target in test\. Prepare"):
+            PreparedData.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("history", ["a"] * 12, "of the type string; expected lists of string"),
+        ("history", [["a", None]] * 12, "lacks a value"),
+        ("targets", [[1]] * 12, "of the type list<item: int64>; expected lists of string"),
+        ("timestamps", [["1"]] * 12, "of the type list<item: string>; expected lists of int64"),
+        ("timestamps", ["1"] * 12, "of the type string; expected lists of int64"),
+        ("timestamps", [[1, None]] * 12, "lacks a value"),
+        ("user_id", list(range(12)), "of the type int64; expected string"),
+    ],
+)
+def test_columns_of_other_types_are_refused(toy_prepared, tmp_path, column, values, said):
+    table = toy_prepared.dataset["test"].data.table
+    table = table.set_column(table.column_names.index(column), column, pa.array(values))
+    splits = datasets.DatasetDict({**toy_prepared.dataset, "test": datasets.Dataset(table)})
+    PreparedData(splits, toy_prepared.items, toy_prepared.report).save(tmp_path / "prepared")
+    with pytest.raises(ValueError, match=f"The column '{column}' of test .*{said}.*Prepare the source again"):
+        PreparedData.load(tmp_path / "prepared")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '"x"', "3", '{"features": [1]}'])
+@pytest.mark.parametrize("name", ["train/dataset_info.json", "train/state.json", "dataset_dict.json"])
+def test_json_of_another_shape_is_refused(toy_prepared, tmp_path, name, text):
+    toy_prepared.save(tmp_path / "prepared")
+    (tmp_path / "prepared" / name).write_text(text)
+    with pytest.raises(ValueError, match=r"prepared' (is damaged|may not be used).* with scripts/prepare\.py\.$"):
+        PreparedData.load(tmp_path / "prepared")
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "said"),
+    [
+        ("split", {"name": "global_time", "validation": 3}, "the cut of train is missing"),
+        ("split", {"name": "global_time", "validation": {"cut": "1"}}, "the cut of train is missing"),
+        ("split", {"name": []}, r"names the split \[\]"),
+        ("source", {}, "says nothing right of 'source'"),
+        ("steps", [], "says nothing right of 'steps'"),
+        ("steps", [{"name": "a", "before": 3, "after": {}}], "says nothing right of 'steps'"),
+        ("num_interactions", None, "says nothing right of 'num_interactions'"),
+    ],
+)
+def test_a_report_of_another_shape_is_refused(by_time, tmp_path, entry, value, said):
+    by_time.save(tmp_path / "prepared")
+    path = tmp_path / "prepared" / "preparation.json"
+    path.write_text(json.dumps({**by_time.report, entry: value}))
+    with pytest.raises(ValueError, match=f"{said}.* again with scripts/prepare"):
+        PreparedData.load(tmp_path / "prepared")
+
+
+@pytest.mark.parametrize("items", [{"count": [1]}, {"item_id": [1], "count": [1]}, {"item_id": ["a"]}])
+def test_a_catalogue_of_other_columns_is_refused(toy_prepared, tmp_path, items):
+    toy_prepared.save(tmp_path / "prepared")
+    pq.write_table(pa.table(items), tmp_path / "prepared" / "items.parquet")
+    with pytest.raises(
+        ValueError, match=r"items\.parquet' has the columns .*; expected 'item_id' as text and 'count'"
+    ):
         PreparedData.load(tmp_path / "prepared")

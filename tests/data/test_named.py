@@ -286,3 +286,17 @@ def test_movielens_1m_gives_the_histories_of_the_sasrec_copy():
     shared = [tuple(names[item] for item in history) for history in histories(copy).values()]
     ours = [tuple(history) for history in histories(prepared).values()]
     assert Counter(map(frozenset, ours)) == Counter(map(frozenset, shared))
+
+
+@pytest.mark.parametrize("marker", ["folder", "bytes", "no room"])
+def test_a_cache_that_does_not_take_the_note_of_the_source_costs_nothing(toy_named, marker):
+    named = cache_dir() / "named"
+    if marker == "no room":
+        named.parent.mkdir(parents=True)
+        named.write_text("")
+    elif marker == "folder":
+        (named / "toy").mkdir(parents=True)
+    else:
+        named.mkdir(parents=True)
+        (named / "toy").write_bytes(b"\xff")
+    assert load_named(toy_named)[1].to_pydict() == FILMS

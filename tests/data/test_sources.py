@@ -113,6 +113,8 @@ def test_compressed_text_and_a_cell_longer_than_a_block(tmp_path):
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(CSV.encode()))
     (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(JSONL.encode()))
     for name in ("log.csv.gz", "log.jsonl.gz"):
+        (tmp_path / f"LOUD-{name.upper()}").write_bytes((tmp_path / name).read_bytes())
+        assert load_interactions(tmp_path / f"LOUD-{name.upper()}").to_pydict() == ROWS
         assert load_interactions(tmp_path / name).to_pydict() == ROWS
     path = write(tmp_path / "items.csv", f"item_id,title\n1,{'x' * 3_000_000}\n")
     assert len(load_items(path)["title"][0].as_py()) == 3_000_000

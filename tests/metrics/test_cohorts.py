@@ -38,3 +38,9 @@ def test_short_and_long_meet_at_the_median():
 
 def test_cold_targets_are_those_that_training_never_saw():
     assert members(cold_and_warm([0, 1])) == {"cold": [True, False], "warm": [False, True]}
+
+
+def test_what_training_never_has_is_not_popular():
+    cohorts = head_and_tail([3, 0], [3, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    assert members(cohorts) == {"head": [True, False], "tail": [False, True]}
+    assert cohorts["head"].definition.startswith("target taken at least 1 times in training")

@@ -77,6 +77,8 @@ def test_nothing_recommended_to_anybody_is_worth_nothing():
         ([], [], "at least one"),
         ([["a"], ["b"]], [["a"], []], "Row 1 has no targets"),
         ([["a", "b", "a"]], [["b"]], "Row 0 recommends 'a' more than once"),
+        ([{"a", "b"}], [["a"]], "Row 0 of recommended is a set, which has no order; expected a list, best first"),
+        ([["a"], frozenset("b")], ["a", "b"], "Row 1 of recommended is a frozenset"),
         (["abc"], [["a"]], "Row 0 of recommended is 'abc'; expected a list of ids"),
         ([[{"item_id": "a"}]], ["a"], r'pass \[item\["item_id"\] for item in row\]'),
         ([["a"]], [None], "Row 0 of targets is None"),

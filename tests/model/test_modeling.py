@@ -134,7 +134,7 @@ def test_a_mask_starts_from_its_visible_neighbours(make_model):
     for mask_query, added in wanted.items():
         model: SeqRecModel = make_model(attention="bidirectional", mask_query=mask_query).model
         positions = positions_from_newest(segments)
-        start = model.embeddings(item_vectors, input_ids, segments, positions)
+        start = model.embeddings(item_vectors[input_ids], input_ids, segments, positions)
         rest = start - model.embeddings.positions(positions)
         for place, extra in zip([1, 2, 4], added, strict=True):
             torch.testing.assert_close(rest[0, place], item_vectors[MASK] + extra)
