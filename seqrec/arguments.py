@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from transformers import TrainingArguments
+from transformers import TrainingArguments, get_scheduler
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy
 
@@ -230,8 +230,24 @@ class SeqRecTrainingArguments(TrainingArguments):
         missing = sorted(set(self.report_to or []) - set(get_available_reporting_integrations()))
         if missing:
             raise ValueError(f"report_to={missing[0]!r} is not installed here: python -m pip install {missing[0]}")
+        if self.lr_scheduler_kwargs:
+            self._check_schedule()
         if self.softmax_chunk_size == 0 and self.softmax_dtype == "bfloat16":
             raise ValueError("softmax_chunk_size=0 is the plain formula, in float32; leave softmax_dtype out.")
+
+    def _check_schedule(self) -> None:
+        """Refuse words that the schedule of the learning rate does not know, before there is anything to schedule."""
+        import torch
+
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        words: Any = self.lr_scheduler_kwargs  # parsed by now
+        try:
+            get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, words)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"lr_scheduler_kwargs={self.lr_scheduler_kwargs!r:.200} do not fit "
+                f"lr_scheduler_type={self.lr_scheduler_type!s}: {error}. Leave them out or mend them."
+            ) from None
 
     def course(self) -> dict[str, Any]:
         """Return the settings that decide what every step does, and so may not change when a run is resumed."""

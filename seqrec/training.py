@@ -73,7 +73,7 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
             checkpoint = run_folder.find_checkpoint(training.resume_from_checkpoint)
             prepared = load_data(arguments, interactions, items)
             text = load_text(arguments.data, prepared.items)
-        folder = build_model(arguments, prepared, text)
+        folder = _build_model_in_memory(arguments, prepared, text)
         trainer = build_trainer(folder, prepared, training)
         estimate = estimate_run(folder.model, trainer.windows, training.per_device_train_batch_size)
         if checkpoint is not None:
@@ -91,6 +91,17 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - start
         return _finish(trainer, folder, prepared, run_folder, seconds)
+
+
+def _build_model_in_memory(arguments: Arguments, prepared: PreparedData, text: ContentVectors | None) -> ModelFolder:
+    """Build the model; one that does not fit is a mistake in the settings."""
+    try:
+        return build_model(arguments, prepared, text)
+    except (RuntimeError, MemoryError) as error:
+        raise ValueError(
+            f"The model cannot be built: {str(error).splitlines()[0]:.200}. Choose a smaller hidden_size, "
+            "intermediate_size or max_position_embeddings."
+        ) from error
 
 
 def load_data(arguments: Arguments, interactions: Tabular | None = None, items: Tabular | None = None) -> PreparedData:

@@ -46,9 +46,9 @@ def test_a_data_set_replaces_the_files_of_the_config(tmp_path):
 
 
 def test_keyword_arguments_keep_their_types():
-    arguments = parse_settings({"column_mapping": {"sku": "item_id"}, "lr_scheduler_kwargs": {"power": 2.0}})
+    arguments = parse_settings({"column_mapping": {"sku": "item_id"}, "lr_scheduler_kwargs": {"last_epoch": -1}})
     assert arguments.data.mapping() == {"sku": "item_id"}
-    assert arguments.training.lr_scheduler_kwargs == {"power": 2.0}
+    assert arguments.training.lr_scheduler_kwargs == {"last_epoch": -1}
     assert parse_settings({"text_encoder": "none"}).data.text_encoder is None
     assert parse_settings({"text_encoder": None}).data.text_encoder is None
     assert parse_settings({"min_value": None, "eval_strategy": "no"}).data.min_value is None
@@ -72,6 +72,7 @@ def test_keyword_arguments_keep_their_types():
         ({"dataloader_persistent_workers": True}, "dataloader_persistent_workers"),
         ({"data_seed": 3}, "data_seed=3 has no effect"),
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 has no effect"),
+        ({"lr_scheduler_kwargs": '{"foo": 1}'}, "lr_scheduler_kwargs=.* do not fit lr_scheduler_type=.*foo"),
         ({"metric_for_best_model": "ndcg@5"}, "'ndcg@5' is not measured"),
         ({"report_to": "wandb"}, "'wandb' is not installed"),
         ({"softmax_chunk_size": 0, "softmax_dtype": "bfloat16"}, "plain formula"),

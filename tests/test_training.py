@@ -232,6 +232,7 @@ def test_the_last_average_is_kept_where_the_best_model_is_not(train, toy_interac
         ({"attention": "bidirectional", "objective": "shifted"}, "does not fit"),
         ({"attention": "causal", "objective": "cloze"}, "does not fit"),
         ({"resume_from_checkpoint": "last"}, "no checkpoint to resume"),
+        ({"max_position_embeddings": 10**11}, "cannot be built: .*llocat.* Choose a smaller"),
         ({"resume_from_checkpoint": "nowhere"}, "no whole checkpoint 'nowhere'"),
         ({"min_interactions": 100}, "min_interactions"),
         ({"dataset": "movielens-100k"}, "leave one of them out"),

@@ -6,12 +6,14 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from hypothesis import strategies as st
 
 from seqrec import Recommender
 from seqrec.data.collation import TrainingWindows, collate_windows
 from seqrec.data.columns import SPECIAL_TOKENS
 from seqrec.metrics import metric_values, ranks_from_scores
+from seqrec.model import SeqRecConfig, SeqRecForNextItem
 from seqrec.model_folder import ModelFolder
 
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6).filter(
@@ -176,7 +178,41 @@ def metrics_are_their_formulas(world, rows):
             assert values[f"ndcg@{k}"][place] == pytest.approx(1 / math.log2(rank + 1) if rank <= k else 0)
 
 
+ODD_SHAPES = st.fixed_dictionaries(
+    {"vocab_size": st.integers(2, 9), "hidden_size": st.integers(-1, 9)},
+    optional={
+        "num_attention_heads": st.integers(0, 4),
+        "intermediate_size": st.integers(0, 4),
+        "hidden_act": st.sampled_from(["gelu", "relu", "silu", "tanh", "swiglu"]),
+        "temperature": st.floats(),
+        "layer_norm_eps": st.floats(),
+        "initializer_range": st.floats(0, 1),
+        "hidden_dropout_prob": st.floats(-0.5, 1.5),
+        "attention_probs_dropout_prob": st.floats(-0.5, 1.5),
+        "item_dropout_prob": st.floats(-0.5, 1.5),
+        "content_sizes": st.dictionaries(st.sampled_from(["text", "image"]), st.integers(-1, 3)),
+    },
+)
+
+
+def a_config_learns_or_is_refused(world, case):
+    shape, odd, seed = case
+    torch.manual_seed(seed)
+    try:
+        model = SeqRecForNextItem(SeqRecConfig(**(shape | odd)))
+    except (ValueError, StrictDataclassError) as error:
+        world.assert_speaks(error)
+        return
+    input_ids = torch.randint(2, model.config.vocab_size, (2, 4))
+    labels = torch.randint(model.config.num_special_tokens, model.config.vocab_size, (2, 4))
+    loss = model(input_ids, labels=labels).loss
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
 LAWS = {
+    a_config_learns_or_is_refused: (st.tuples(SHAPES, ODD_SHAPES, st.integers(0, 3)), 100),
     lists_are_what_was_asked_for: (questions(), 120),
     ranks_agree_with_lists: (questions(), 60),
     a_saved_model_is_the_same: (questions(), 40),

@@ -3,26 +3,11 @@
 import dataclasses
 
 import pytest
-import torch
-from huggingface_hub.errors import StrictDataclassError
 from hypothesis import strategies as st
 
 from seqrec.arguments import DataArguments, ModelArguments
-from seqrec.model import SeqRecConfig, SeqRecForNextItem
+from seqrec.model import SeqRecConfig
 from seqrec.settings import parse_settings, read_config
-
-SHAPES = st.fixed_dictionaries(
-    {
-        "attention": st.sampled_from(["causal", "bidirectional"]),
-        "norm": st.sampled_from(["pre", "post"]),
-        "similarity": st.sampled_from(["dot", "cosine"]),
-        "mask_query": st.sampled_from(["plain", "previous", "neighbours"]),
-        "relative_position_bias": st.booleans(),
-        "num_attention_heads": st.sampled_from([1, 2]),
-        "num_hidden_layers": st.integers(0, 2),
-        "max_position_embeddings": st.integers(1, 6),
-    }
-)
 
 NAMES = [field.name for cls in (DataArguments, ModelArguments) for field in dataclasses.fields(cls)]
 NAMES += ["learning_rate", "seed", "num_train_epochs", "objective", "mask_probability", "softmax_dtype", "report_to"]
@@ -56,43 +41,9 @@ def a_config_file_is_read_or_refused(world, content):
         assert str(world.path) in str(error)
 
 
-ODD_SHAPES = st.fixed_dictionaries(
-    {"vocab_size": st.integers(2, 9), "hidden_size": st.integers(-1, 9)},
-    optional={
-        "num_attention_heads": st.integers(0, 4),
-        "intermediate_size": st.integers(0, 4),
-        "hidden_act": st.sampled_from(["gelu", "relu", "silu", "tanh", "swiglu"]),
-        "temperature": st.floats(),
-        "layer_norm_eps": st.floats(),
-        "initializer_range": st.floats(0, 1),
-        "hidden_dropout_prob": st.floats(-0.5, 1.5),
-        "attention_probs_dropout_prob": st.floats(-0.5, 1.5),
-        "item_dropout_prob": st.floats(-0.5, 1.5),
-        "content_sizes": st.dictionaries(st.sampled_from(["text", "image"]), st.integers(-1, 3)),
-    },
-)
-
-
-def a_config_learns_or_is_refused(world, case):
-    shape, odd, seed = case
-    torch.manual_seed(seed)
-    try:
-        model = SeqRecForNextItem(SeqRecConfig(**(shape | odd)))
-    except (ValueError, StrictDataclassError) as error:
-        world.assert_speaks(error)
-        return
-    input_ids = torch.randint(2, model.config.vocab_size, (2, 4))
-    labels = torch.randint(model.config.num_special_tokens, model.config.vocab_size, (2, 4))
-    loss = model(input_ids, labels=labels).loss
-    loss.backward()
-    assert loss.isfinite()
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-
-
 LAWS = {
     settings_are_taken_or_refused: (SETTINGS, 100),
     a_config_file_is_read_or_refused: (YAML, 100),
-    a_config_learns_or_is_refused: (st.tuples(SHAPES, ODD_SHAPES, st.integers(0, 3)), 100),
 }
 
 
