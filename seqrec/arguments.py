@@ -22,6 +22,8 @@ UNREAD = {
     "train_sampling_strategy": "random",
     "label_smoothing_factor": 0.0,
     "batch_eval_metrics": False,
+    "dataloader_in_order": True,
+    "dataloader_multiprocessing_context": None,
     "push_to_hub": False,
     "save_only_model": False,  # a checkpoint without its optimizer is none that a run could go on from
 }
@@ -222,7 +224,7 @@ class SeqRecTrainingArguments(TrainingArguments):
     def _check_inherited(self) -> None:
         """Refuse values of inherited fields that would break later, or that nothing would read."""
         for name, only in UNREAD.items():
-            if getattr(self, name) != only:
+            if getattr(self, name, only) != only:  # not every version has each
                 raise ValueError(f"{name}={getattr(self, name)!r} has no effect on a recommender; leave it out.")
         metric = str(self.metric_for_best_model).removeprefix("eval_")
         if metric not in METRICS:

@@ -218,10 +218,8 @@ class SeqRecTrainer(Trainer):
         return batches, count
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        limit, self.args.save_total_limit = (
-            self.args.save_total_limit,
-            None,
-        )  # Trainer's rotation takes other folders, too
+        limit = self.args.save_total_limit
+        self.args.save_total_limit = None  # Trainer rotates by time, and takes folders of other names, too
         try:
             super()._save_checkpoint(model, trial)
             if self.args.should_save:

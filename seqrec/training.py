@@ -98,8 +98,9 @@ def _build_model_in_memory(arguments: Arguments, prepared: PreparedData, text: C
     try:
         return build_model(arguments, prepared, text)
     except (RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or "out of memory"
         raise ValueError(
-            f"The model cannot be built: {str(error).splitlines()[0]:.200}. Choose a smaller hidden_size, "
+            f"The model cannot be built: {reason:.200}. Choose a smaller hidden_size, "
             "intermediate_size or max_position_embeddings."
         ) from error
 

@@ -73,6 +73,8 @@ def test_keyword_arguments_keep_their_types():
         ({"data_seed": 3}, "data_seed=3 has no effect"),
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 has no effect"),
         ({"lr_scheduler_kwargs": '{"foo": 1}'}, "lr_scheduler_kwargs=.* do not fit lr_scheduler_type=.*foo"),
+        ({"dataloader_in_order": False}, "dataloader_in_order=False has no effect"),
+        ({"save_only_model": True}, "save_only_model=True has no effect"),
         ({"metric_for_best_model": "ndcg@5"}, "'ndcg@5' is not measured"),
         ({"report_to": "wandb"}, "'wandb' is not installed"),
         ({"softmax_chunk_size": 0, "softmax_dtype": "bfloat16"}, "plain formula"),
