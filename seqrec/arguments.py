@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import json
-import os
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -166,12 +165,17 @@ class SeqRecTrainingArguments(TrainingArguments):
         default=10, metadata={"help": "Evaluations without a better NDCG@10 before training stops; 0 for never."}
     )
     num_threads: int | None = field(default=None, metadata={"help": "Threads a process; all cores by default."})
-    softmax_chunk_size: int = field(
-        default=128, metadata={"help": "Positions whose logits exist at the same time; 0 for the plain formula."}
+    softmax_chunk_size: int | None = field(
+        default=None,
+        metadata={"help": "Positions whose logits exist at the same time; by default few where items are many; 0: all."},
     )
     softmax_samples: int = field(
         default=0,
         metadata={"help": "Items a step whose softmax stands for the catalogue's, beside its targets; 0 for all."},
+    )
+    weights_dtype: Literal["float32", "bfloat16"] = field(
+        default="float32",
+        metadata={"help": "Type of the weights and of their optimizer's state in training; what is kept is float32."},
     )
     softmax_dtype: Literal["auto", "float32", "bfloat16"] = field(
         default="auto", metadata={"help": "Type of the softmax's matrix products; auto is bfloat16 where it is fast."}
@@ -205,6 +209,10 @@ class SeqRecTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        import torch
+
+        if self.bf16 and not torch.accelerator.is_available():
+            self.use_cpu = True  # Trainer wants to hear that a CPU is meant
         if IntervalStrategy(self.eval_strategy) == IntervalStrategy.NO:
             self.load_best_model_at_end = False  # there is no best one
         super().__post_init__()
@@ -234,6 +242,11 @@ class SeqRecTrainingArguments(TrainingArguments):
             raise ValueError(f"report_to={missing[0]!r} is not installed here: python -m pip install {missing[0]}")
         if self.lr_scheduler_kwargs:
             self._check_schedule()
+        if self.weights_dtype == "bfloat16" and not self.average_decay:
+            raise ValueError(
+                "weights_dtype='bfloat16' needs averaged weights, which are float32: small steps would be lost. Set "
+                "average_decay, e.g. to 0.995."
+            )
         if self.softmax_chunk_size == 0 and self.softmax_dtype == "bfloat16":
             raise ValueError("softmax_chunk_size=0 is the plain formula, in float32; leave softmax_dtype out.")
 
@@ -255,16 +268,6 @@ class SeqRecTrainingArguments(TrainingArguments):
         """Return the settings that decide what every step does, and so may not change when a run is resumed."""
         settings = {name: value for name, value in self.to_dict().items() if not MAY_CHANGE.fullmatch(name)}
         return settings | {"world_size": self.world_size}
-
-    def apply_threads(self) -> int:
-        """Give this process its share of the cores, whatever OMP_NUM_THREADS says, and return it."""
-        import torch
-
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        threads = self.num_threads or max(1, cores // processes)
-        torch.set_num_threads(threads)
-        return threads
 
 
 def _model_arguments_class() -> type:

@@ -1,15 +1,14 @@
-"""What a run will cost, from two measured steps."""
+"""What a run will cost, from two measured steps and a first ranking."""
 
-import resource
-import sys
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
-from seqrec.data.collation import TrainingWindows, collate_windows
+from seqrec.data.collation import collate_windows
+from seqrec.machine import peak_memory_mb
+from seqrec.trainer import SeqRecTrainer
 
 NUM_MEASURED_STEPS = 2
 
@@ -29,45 +28,42 @@ class Estimate:
     peak_memory_mb: float
 
 
-def estimate_run(model: PreTrainedModel, windows: TrainingWindows, batch_size: int) -> Estimate:
-    """Take training steps on the largest batch, with a learning rate of zero, and leave the model as it was.
+def estimate_run(trainer: SeqRecTrainer) -> Estimate:
+    """Take training steps on the largest batch, with a learning rate of zero, rank once, and leave the model as it was.
 
     Args:
-        model: The model, on its device.
-        windows: The training data.
-        batch_size: Windows a step, of one process.
+        trainer: The trainer, before it trains.
     """
+    model, windows, device = trainer.ranker, trainer.windows, trainer.args.device
     lengths = windows.lengths()
-    largest = np.argsort(-lengths, kind="stable")[:batch_size]
+    largest = np.argsort(-lengths, kind="stable")[: trainer.args.per_device_train_batch_size]
     batch = collate_windows([windows[int(index)] for index in largest])
-    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    batch = {name: tensor.to(device) for name, tensor in batch.items()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0, fused=True)
     was_training = model.training
     seconds = 0.0
     with torch.random.fork_rng(enabled=True):
         model.train()
         for _ in range(NUM_MEASURED_STEPS):
             start = time.perf_counter()
-            model(**batch).loss.backward()
+            with trainer.compute_loss_context_manager():
+                loss = model(**batch).loss
+            loss.backward()
             optimizer.step()
             model.zero_grad()
-            _wait_for(model.device)
+            _wait_for(device)
             seconds = time.perf_counter() - start
+        if trainer.eval_dataset is not None:
+            model.eval()
+            ranked = next(iter(trainer.get_eval_dataloader()))
+            model.target_ranks(**{name: tensor.to(device) for name, tensor in ranked.items()})
     model.train(was_training)
     return Estimate(
         step_seconds=seconds,
         epoch_seconds=seconds * lengths.sum() / lengths[largest].sum(),
-        peak_memory_mb=peak_memory_mb(model.device),
+        peak_memory_mb=peak_memory_mb(device),
     )
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory so far, in MiB: of the device if it has its own, else of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes on macOS, in KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _wait_for(device: torch.device) -> None:

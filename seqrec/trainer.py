@@ -27,7 +27,7 @@ AVERAGED_WEIGHTS = "averaged.safetensors"
 
 
 class WeightAverage(TrainerCallback):
-    """Exponential average of the trained weights (EMA), updated after every optimizer step.
+    """Exponential average of the trained weights (EMA) in float32, updated after every optimizer step.
 
     The decay of step t is min(decay, t / (t + 10)), so that early weights are soon forgotten.
     """
@@ -35,29 +35,33 @@ class WeightAverage(TrainerCallback):
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.parameters = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-        self.average = {name: weight.detach().clone() for name, weight in self.parameters.items()}
+        self.average = {name: weight.detach().float().clone() for name, weight in self.parameters.items()}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Move the average towards the new weights."""
         step = state.global_step
         weight = 1 - min(self.decay, step / (step + 10))
-        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.parameters.values()], weight)
+        for name, parameter in self.parameters.items():
+            average = self.average[name]
+            average.lerp_(parameter.detach().to(average.dtype), weight)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the model carry the averaged weights inside the `with`."""
-        trained = {name: weight.detach().clone() for name, weight in self.parameters.items()}
-        self.load_into_model(self.average)
+        """Let the model carry the averaged weights inside the `with`; nothing is copied."""
+        self._swap()
         try:
             yield
         finally:
-            self.load_into_model(trained)
+            self._swap()
 
-    @torch.no_grad()
-    def load_into_model(self, weights: dict[str, torch.Tensor]) -> None:
-        """Copy weights into the model."""
+    def _swap(self) -> None:
         for name, parameter in self.parameters.items():
-            parameter.copy_(weights[name])
+            parameter.data, self.average[name] = self.average[name], parameter.data
+
+    def keep(self) -> None:
+        """Let the model carry the averaged weights from now on."""
+        for name, parameter in self.parameters.items():
+            parameter.data = self.average[name]
 
     def save(self, folder: str | Path) -> None:
         """Write the average beside the weights of a checkpoint."""
@@ -158,6 +162,9 @@ class SeqRecTrainer(Trainer):
         self.average = WeightAverage(model, args.average_decay) if args.average_decay else None
         if self.average:
             self.add_callback(self.average)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.to(getattr(torch, args.weights_dtype))
         if args.early_stopping_patience and eval_dataset is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
@@ -264,7 +271,7 @@ class SeqRecTrainer(Trainer):
     def keep_average(self) -> None:
         """Let the model carry the averaged weights from now on, where there are any."""
         if self.average:
-            self.average.load_into_model(self.average.average)
+            self.average.keep()
 
     def _metrics_of_ranks(self, prediction: EvalPrediction) -> dict[str, float]:
         """Means of the metrics, as `Trainer` asks for them."""

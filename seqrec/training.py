@@ -22,9 +22,10 @@ from seqrec.data import PreparedData, prepare
 from seqrec.data.collation import Objective, TrainingWindows
 from seqrec.data.columns import SPECIAL_TOKENS
 from seqrec.data.reading import Tabular
-from seqrec.estimate import Estimate, estimate_run, peak_memory_mb
+from seqrec.estimate import Estimate, estimate_run
 from seqrec.evaluation import PROTOCOL
-from seqrec.model import Sampling, SeqRecConfig, SeqRecForNextItem, Softmax
+from seqrec.machine import keep_freed_memory, multiplies_bfloat16, peak_memory_mb, share_cores
+from seqrec.model import Sampling, SeqRecConfig, SeqRecForNextItem, Softmax, chunked_attention
 from seqrec.model_folder import ModelFolder, without_file_bars
 from seqrec.recommender import Recommender
 from seqrec.run_folder import RunFolder
@@ -66,7 +67,8 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
     training = arguments.training
     run_folder = RunFolder(training.output_dir or "runs/seqrec")
     training.output_dir = str(run_folder.checkpoints)
-    threads = training.apply_threads()
+    threads = share_cores(training.num_threads)
+    keep_freed_memory()
     transformers.set_seed(training.seed)
     with _speaking(), _environment("TENSORBOARD_LOGGING_DIR", str(run_folder.logs)):
         with training.main_process_first(desc="preparing data and content"):
@@ -75,7 +77,8 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
             text = load_text(arguments.data, prepared.items)
         folder = _build_model_in_memory(arguments, prepared, text)
         trainer = build_trainer(folder, prepared, training)
-        estimate = estimate_run(folder.model, trainer.windows, training.per_device_train_batch_size)
+        with chunked_attention(folder.model):
+            estimate = estimate_run(trainer)
         if checkpoint is not None:
             run_folder.check_same(checkpoint, prepared, folder.model.config, training.course())
         if training.should_save:
@@ -88,7 +91,8 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
         if training.process_index:
             torch.manual_seed(training.seed + training.process_index)  # other dropout than the first process has
         start = time.perf_counter()
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with chunked_attention(folder.model):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - start
         return _finish(trainer, folder, prepared, run_folder, seconds)
 
@@ -235,24 +239,13 @@ def _softmax(training: SeqRecTrainingArguments, items: Dataset) -> Softmax:
     """How the loss is computed."""
     counts = torch.tensor(items.with_format("numpy")["count"][:], dtype=torch.float64)
     frequencies = (counts / counts.sum()).to(training.device)
+    narrow = training.softmax_dtype == "bfloat16" or (training.softmax_dtype == "auto" and multiplies_bfloat16(training.device))
+    dtype = torch.bfloat16 if narrow else torch.float32
     return Softmax(
         chunk_size=training.softmax_chunk_size,
-        dtype=_softmax_dtype(training),
+        dtype=dtype,
         sampling=Sampling(training.softmax_samples, frequencies) if training.softmax_samples else None,
     )
-
-
-def _softmax_dtype(training: SeqRecTrainingArguments) -> torch.dtype:
-    """The type of the softmax's products; `auto` is bfloat16 where the device multiplies it natively."""
-    if training.softmax_dtype != "auto":
-        return torch.bfloat16 if training.softmax_dtype == "bfloat16" else torch.float32
-    if training.device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = training.device.type == "cpu" and (
-            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        )
-    return torch.bfloat16 if native else torch.float32
 
 
 def _announce(

@@ -9,14 +9,15 @@ import seqrec
 PACKAGE = Path(seqrec.__file__).parent
 
 LAYERS = [
-    ["extras", "fetching", "folders", "launching", "metrics", "model", "ranker"],
+    ["extras", "fetching", "folders", "launching", "machine", "metrics", "model", "ranker"],
     ["data"],
     ["tokenization"],
-    ["content", "estimate", "evaluation", "model_folder", "run_folder"],
+    ["content", "evaluation", "model_folder", "run_folder"],
     ["baselines"],
     ["arguments"],
     ["settings"],
     ["recommender", "trainer"],
+    ["estimate"],
     ["training"],
     ["tables"],
     ["plots", "report"],

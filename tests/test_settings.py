@@ -146,23 +146,6 @@ def test_model_settings_have_the_defaults_of_the_config():
     assert {name: getattr(config, name) for name in MODEL_SETTINGS} == dataclasses.asdict(ModelArguments())
 
 
-def test_threads_come_from_the_machine_not_the_launcher(monkeypatch):
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        monkeypatch.setenv("OMP_NUM_THREADS", "1")
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-        assert parse_settings({}).training.apply_threads() == 4
-        assert torch.get_num_threads() == 4
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-        assert parse_settings({}).training.apply_threads() == 2
-        assert parse_settings({"num_threads": 1}).training.apply_threads() == 1
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_help_does_not_hang_on_the_indent_that_python_3_13_takes_from_docstrings(monkeypatch):
     lines = _config_help()
     monkeypatch.setattr(SeqRecConfig, "__doc__", inspect.cleandoc(SeqRecConfig.__doc__))

@@ -270,7 +270,7 @@ def test_the_estimate_leaves_no_trace(toy_settings, toy_prepared, tmp_path):
     trainer = build_trainer(folder, toy_prepared, arguments.training)
     weights = {name: tensor.clone() for name, tensor in folder.model.state_dict().items()}
     state = torch.get_rng_state()
-    estimate = estimate_run(folder.model, trainer.windows, batch_size=4)
+    estimate = estimate_run(trainer)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in folder.model.state_dict().items())
     assert all(parameter.grad is None for parameter in folder.model.parameters())

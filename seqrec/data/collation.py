@@ -1,7 +1,7 @@
 """Tokenised histories to batches: training windows packed without padding, and padded histories to rank after."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -41,7 +41,8 @@ class TrainingWindows(Dataset[list[Segment]]):
         mask_probability: float = 0.2,
         seed: int = 0,
     ) -> None:
-        self.histories = [np.asarray(history, dtype=np.int64) for history in histories]
+        self.items = np.concatenate([np.zeros(0, np.int64), *(np.asarray(h, dtype=np.int64) for h in histories)])
+        self.sizes = np.array([len(history) for history in histories], dtype=np.int64)
         self.objective = objective
         self.window = window
         self.mask_token_id = mask_token_id
@@ -49,10 +50,13 @@ class TrainingWindows(Dataset[list[Segment]]):
         self.mask_probability = mask_probability
         self.seed = seed
         self.epoch = 0
-        places = np.array([self._num_places(history) for history in self.histories], dtype=np.int64)
-        counts = places if objective == "last_item" else -(-places // window)
+        self._drawn: tuple[int, _Drawn] | None = None
+        # Places that can be read: with `cloze` all of them, otherwise those that have a next item.
+        self.places = self.sizes if objective == "cloze" else np.maximum(self.sizes - 1, 0)
+        counts = self.places if objective == "last_item" else -(-self.places // window)
         self.rows = np.repeat(np.arange(len(counts)), counts)  # the history of each window
         self.numbers = np.arange(len(self.rows)) - np.repeat(counts.cumsum() - counts, counts)  # 0 is the newest
+        self.firsts = (self.sizes.cumsum() - self.sizes)[self.rows]  # of `items`, where each window's history starts
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the windows and masks of this epoch from now on."""
@@ -62,55 +66,80 @@ class TrainingWindows(Dataset[list[Segment]]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> list[Segment]:
-        history = self.histories[self.rows[index]]
-        random = np.random.default_rng((self.seed, self.epoch, index))
+        if self._drawn is None or self._drawn[0] != self.epoch:
+            self._drawn = self.epoch, self._draw()
+        drawn = self._drawn[1]
+        start, end = drawn.starts[index], drawn.ends[index]
+        window = self.items[start:end]
         if self.objective == "last_item":
-            segments = [self._prefix(history, len(history) - 1 - self.numbers[index])]
+            segments = [self._prefix(window)]
+        elif self.objective == "cloze":
+            hidden = drawn.hidden[drawn.offsets[index] : drawn.offsets[index] + end - start]
+            segments = [(np.where(hidden, self.mask_token_id, window), np.where(hidden, window, NOT_ASKED))]
         else:
-            start, end = self._cut(history, int(self.rows[index]), int(self.numbers[index]))
-            window = history[start:end]
-            segments = [self._hide(window, random)] if self.objective == "cloze" else [(window[:-1], window[1:])]
-        if random.random() < EMPTY_HISTORY_SHARE:
-            segments.append((np.array([self.mask_token_id]), random.choice(history, 1)))
+            segments = [(window[:-1], window[1:])]
+        if drawn.answers[index] != NOT_ASKED:
+            segments.append((np.array([self.mask_token_id]), drawn.answers[index : index + 1]))
         return [segment for segment in segments if len(segment[0])]
 
     def lengths(self) -> np.ndarray:
         """Places of each window at its longest, (len(self),)."""
-        places = np.array([self._num_places(history) for history in self.histories])[self.rows]
+        places = self.places[self.rows]
         if self.objective == "last_item":
             return np.minimum(places - self.numbers + self.appends_mask, self.window)
         return np.clip(places - self.numbers * self.window, 1, self.window)
 
-    def _num_places(self, history: np.ndarray) -> int:
-        """Places of a history that can be read: with `cloze` all of them, otherwise those that have a next item."""
-        return len(history) if self.objective == "cloze" else max(len(history) - 1, 0)
+    def _draw(self) -> "_Drawn":
+        """Draw an epoch: where windows are cut, what they hide, and which bring a lone [MASK] along."""
+        random = np.random.default_rng((self.seed, self.epoch))
+        answers = self.items[self.firsts + (random.random(len(self)) * self.sizes[self.rows]).astype(np.int64)]
+        answers[random.random(len(self)) >= EMPTY_HISTORY_SHARE] = NOT_ASKED
+        starts, ends = self._cut(random)
+        lengths = ends - starts
+        offsets = lengths.cumsum() - lengths
+        hidden = self._hide(random, lengths, offsets) if self.objective == "cloze" else np.zeros(0, dtype=bool)
+        return _Drawn(self.firsts + starts, self.firsts + ends, answers, offsets, hidden)
 
-    def _cut(self, history: np.ndarray, row: int, number: int) -> tuple[int, int]:
-        """Bounds of a window; half of the time a long history drops some newest items, so that the cuts move."""
-        extra = 0 if self.objective == "cloze" else 1  # the item after the window's last place
-        end = self._num_places(history)
-        random = np.random.default_rng((self.seed, self.epoch, len(self) + row))
-        if end > self.window and random.random() < 0.5:
-            end -= int(random.integers(self.window // 2 + 1))
-        end -= number * self.window
-        return max(end - self.window, 0), max(end, 0) + extra
+    def _cut(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds of each window within its history, with the item that its last place asks for.
 
-    def _prefix(self, history: np.ndarray, end: int) -> Segment:
-        """The items before place `end`, asked for the item at it."""
+        Half of the time a long history drops some newest items, so that the cuts move.
+        """
+        if self.objective == "last_item":
+            ends = self.places[self.rows] - self.numbers
+            return np.maximum(ends - self.window + self.appends_mask, 0), ends + 1
+        dropped = random.integers(self.window // 2 + 1, size=len(self.sizes))
+        dropped[(self.places <= self.window) | (random.random(len(self.sizes)) >= 0.5)] = 0
+        ends = (self.places - dropped)[self.rows] - self.numbers * self.window
+        extra = 0 if self.objective == "cloze" else 1
+        return np.maximum(ends - self.window, 0), np.maximum(ends, 0) + extra
+
+    def _hide(self, random: np.random.Generator, lengths: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Which places of all windows are hidden and asked for, one window after the other; at least one of each."""
+        window = np.repeat(np.arange(len(self)), lengths)
+        hidden = random.random(len(window), dtype=np.float32) < self.mask_probability
+        hidden &= (random.random(len(self)) >= LAST_ONLY_SHARE)[window]
+        none = (lengths > 0) & (np.bincount(window[hidden], minlength=len(self)) == 0)
+        hidden[(offsets + lengths - 1)[none]] = True
+        return hidden
+
+    def _prefix(self, window: np.ndarray) -> Segment:
+        """All items but the last, asked for the last."""
         query = [self.mask_token_id] if self.appends_mask else []
-        input_ids = np.concatenate([history[max(0, end - self.window + len(query)) : end], query]).astype(np.int64)
+        input_ids = np.concatenate([window[:-1], query]).astype(np.int64)
         labels = np.full(len(input_ids), NOT_ASKED)
-        labels[-1] = history[end]
+        labels[-1] = window[-1]
         return input_ids, labels
 
-    def _hide(self, window: np.ndarray, random: np.random.Generator) -> Segment:
-        """Hide places of a window and ask for them; at least one."""
-        hidden = random.random(len(window)) < self.mask_probability
-        if random.random() < LAST_ONLY_SHARE:
-            hidden[:] = False
-        if len(window) and not hidden.any():
-            hidden[-1] = True
-        return np.where(hidden, self.mask_token_id, window), np.where(hidden, window, NOT_ASKED)
+
+class _Drawn(NamedTuple):
+    """What chance decides in an epoch, for each window."""
+
+    starts: np.ndarray  # (windows,), of the flat items
+    ends: np.ndarray
+    answers: np.ndarray  # (windows,), the item that a lone [MASK] asks for; NOT_ASKED for most
+    offsets: np.ndarray  # (windows,), where each window starts in `hidden`
+    hidden: np.ndarray  # (places of all windows,), with cloze
 
 
 def pack(lengths: Sequence[int], width: int) -> list[list[int]]:

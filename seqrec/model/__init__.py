@@ -3,6 +3,7 @@
 from transformers import AutoConfig, AutoModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .attention import chunked_attention
 from .configuration_seqrec import SeqRecConfig
 from .losses import Sampling, Softmax
 from .modeling_seqrec import NextItemOutput, Ranking, SeqRecForNextItem, SeqRecModel
@@ -17,6 +18,7 @@ __all__ = [
     "SeqRecForNextItem",
     "SeqRecModel",
     "Softmax",
+    "chunked_attention",
 ]
 
 AutoConfig.register(SeqRecConfig.model_type, SeqRecConfig, exist_ok=True)

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from .blocks import Dropout
 from .configuration_seqrec import SeqRecConfig
 
 
@@ -66,6 +67,25 @@ class ItemEmbeddings(nn.Module):
         return vectors
 
 
+def positions_from_newest(segments: torch.Tensor) -> torch.Tensor:
+    """Count the places of each history from its newest, which is 0.
+
+    Args:
+        segments: (batch, length), histories of a row numbered 1, 2, ... in order; 0 is not counted.
+
+    >>> positions_from_newest(torch.tensor([[1, 1, 0, 1, 2, 2]])).tolist()
+    [[2, 1, 1, 0, 1, 0]]
+    """
+    from_right = segments.flip(1)
+    read = from_right > 0
+    newer = read.cumsum(1) - read.long()  # read places to the right, in the whole row
+    last = segments.max() + 1
+    nearest = torch.where(read, from_right, last).cummin(1).values  # the history of the nearest read place
+    nearest = torch.cat([last.expand_as(nearest[:, :1]), nearest[:, :-1]], dim=1)
+    newest = torch.where(read & (nearest != from_right), newer, 0).cummax(1).values
+    return (newer - newest).flip(1)
+
+
 def nearest_visible(visible: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
     """Index of the nearest visible item before each place of the same history, -1 where there is none.
 
@@ -91,7 +111,7 @@ class HistoryEmbeddings(nn.Module):
         self.config = config
         self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.norm == "post" else None
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(
         self, inputs_embeds: torch.Tensor, input_ids: torch.Tensor, segments: torch.Tensor, positions: torch.Tensor

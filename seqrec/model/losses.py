@@ -14,6 +14,10 @@ class Sampling(NamedTuple):
     frequencies: torch.Tensor  # (items,)
 
 
+LOGITS_AT_ONCE = 2**21  # by default: 8 MB, which stay in the processor's cache
+FEWEST_POSITIONS, MOST_POSITIONS = 128, 512  # of a chunk: fewer make narrow products, more gain nothing
+
+
 @dataclass
 class Softmax:
     """How the loss of a model is computed; part of training, not of the model's config.
@@ -24,7 +28,7 @@ class Softmax:
         sampling: What a step's softmax runs over; without it, the whole catalogue.
     """
 
-    chunk_size: int = 128
+    chunk_size: int | None = None
     dtype: torch.dtype = torch.float32
     sampling: Sampling | None = None
 
@@ -46,22 +50,22 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         states_grad, items_grad = torch.empty_like(states), torch.zeros_like(items, dtype=torch.float32)
         total = states.new_zeros((), dtype=torch.float32)
         shape = min(chunk_size, len(states)), len(table)
-        buffer = torch.empty(shape, dtype=torch.float32, device=states.device)
+        products, logits, softmax = (states.new_empty(shape, dtype=kind) for kind in (dtype, *2 * [torch.float32]))
         with torch.autocast(states.device.type, enabled=False):
             for start in range(0, len(states), chunk_size):
                 queries = states[start : start + chunk_size].to(dtype)  # (chunk, hidden)
                 targets = labels[start : start + chunk_size, None]
-                logits = buffer[: len(queries)].copy_(queries @ table.T)  # (chunk, items)
+                if len(queries) < len(products):
+                    products, logits, softmax = (buffer[: len(queries)] for buffer in (products, logits, softmax))
+                logits.copy_(torch.mm(queries, table.T, out=products))  # (chunk, items)
                 target_logits = logits.gather(1, targets)
                 if log_inclusion is not None:
                     logits.sub_(log_inclusion).scatter_(1, targets, target_logits)
-                largest = logits.amax(dim=1, keepdim=True)
-                normaliser = logits.sub_(largest).exp_().sum(dim=1, keepdim=True)
-                total += (normaliser.log() + largest - target_logits).sum()
-                logits.div_(normaliser).scatter_add_(
-                    1, targets, torch.full_like(normaliser, -1.0)
-                )  # softmax - one-hot
-                errors = logits.to(dtype)
+                torch.softmax(logits, dim=1, out=softmax)
+                normaliser = logits.amax(dim=1) - softmax.amax(dim=1).log()  # the largest is exp(its logit) / sum
+                total += (normaliser - target_logits[:, 0]).sum()
+                softmax.scatter_add_(1, targets, torch.full_like(target_logits, -1.0))  # softmax - one-hot
+                errors = products.copy_(softmax)
                 states_grad[start : start + chunk_size] = errors @ table
                 items_grad += errors.T @ queries
         ctx.save_for_backward(states_grad, items_grad.to(items.dtype))
@@ -77,7 +81,7 @@ def softmax_cross_entropy(
     states: torch.Tensor,
     items: torch.Tensor,
     labels: torch.Tensor,
-    chunk_size: int = 128,
+    chunk_size: int | None = None,
     dtype: torch.dtype = torch.float32,
     log_inclusion: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -91,7 +95,8 @@ def softmax_cross_entropy(
         states: (targets, hidden), one per asked position.
         items: (items, hidden), the catalogue's or those of a sample.
         labels: (targets,) rows of `items`.
-        chunk_size: Positions whose logits exist at the same time; 0 for all, by plain autograd.
+        chunk_size: Positions whose logits exist at the same time, by default as many as a cache holds, at least 128;
+            0 for all, by plain autograd.
         dtype: Type of the matrix products; sums and exponentials stay in float32.
         log_inclusion: (items,), of a sample the logarithm of the probability that each candidate is in
             it when it is no target, subtracted from its logit except where it is the target ("logQ", see
@@ -101,6 +106,8 @@ def softmax_cross_entropy(
     >>> round(loss.item(), 4)  # log(4): four items, equally likely
     1.3863
     """
+    if chunk_size is None:
+        chunk_size = min(max(LOGITS_AT_ONCE // max(len(items), 1), FEWEST_POSITIONS), MOST_POSITIONS)
     if chunk_size > 0:
         return _ChunkedCrossEntropy.apply(states, items, labels, chunk_size, dtype, log_inclusion)
     logits = states @ items.T

@@ -12,9 +12,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import ModelOutput
 from transformers.utils.output_capturing import capture_outputs
 
-from .blocks import AttentionBias, SeqRecAttention, SeqRecLayer
+from .attention import AttentionBias, SeqRecAttention, asked_places
+from .blocks import SeqRecLayer
 from .configuration_seqrec import SeqRecConfig
-from .embeddings import HistoryEmbeddings, ItemEmbeddings
+from .embeddings import HistoryEmbeddings, ItemEmbeddings, positions_from_newest
 from .losses import Softmax, sample_candidates, softmax_cross_entropy
 
 SCORES_AT_ONCE = 2**24  # ranking holds this many scores, 64 MB
@@ -83,6 +84,7 @@ class SeqRecModel(SeqRecPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        places: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutput:
         """Encode histories.
@@ -92,15 +94,18 @@ class SeqRecModel(SeqRecPreTrainedModel):
             attention_mask: (batch, length), 0 for padding. Several histories may share a row: number them 1, 2, ...;
                 none sees another, and positions count within each.
             inputs_embeds: (batch, length, hidden), the item vector of each token where the caller has them already.
+            places: (batch, count), the only places whose states are wanted, as (batch, count, hidden): the last layer
+                then leaves out the others.
             **kwargs: `output_hidden_states` and `output_attentions`, read by transformers' output capturing.
         """
         segments = self._segments(input_ids, attention_mask)  # (batch, length), 0 where nothing is read
         vectors = self.items(input_ids) if inputs_embeds is None else inputs_embeds
         hidden = self.embeddings(vectors, input_ids, segments, positions_from_newest(segments))
-        attention_bias = self.attention_bias(segments, hidden.dtype)
-        for layer in self.layers:
-            hidden = layer(hidden, attention_bias)
-        return BaseModelOutput(last_hidden_state=self.final_norm(hidden))  # (batch, length, hidden)
+        bias = self.attention_bias(segments, hidden)
+        for layer in self.layers[:-1]:
+            hidden = layer(hidden, bias)
+        hidden = self.layers[-1](hidden, bias, places)
+        return BaseModelOutput(last_hidden_state=self.final_norm(hidden))  # (batch, length or count, hidden)
 
     def _segments(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """The history of each place; padding, unknown items and what is older than the window count as nothing."""
@@ -108,25 +113,6 @@ class SeqRecModel(SeqRecPreTrainedModel):
         read = (input_ids != self.config.pad_token_id) & (input_ids != self.config.unk_token_id)
         segments = segments * read
         return segments * (positions_from_newest(segments) < self.config.max_position_embeddings)
-
-
-def positions_from_newest(segments: torch.Tensor) -> torch.Tensor:
-    """Count the places of each history from its newest, which is 0.
-
-    Args:
-        segments: (batch, length), histories of a row numbered 1, 2, ... in order; 0 is not counted.
-
-    >>> positions_from_newest(torch.tensor([[1, 1, 0, 1, 2, 2]])).tolist()
-    [[2, 1, 1, 0, 1, 0]]
-    """
-    from_right = segments.flip(1)
-    read = from_right > 0
-    newer = read.cumsum(1) - read.long()  # read places to the right, in the whole row
-    last = segments.max() + 1
-    nearest = torch.where(read, from_right, last).cummin(1).values  # the history of the nearest read place
-    nearest = torch.cat([last.expand_as(nearest[:, :1]), nearest[:, :-1]], dim=1)
-    newest = torch.where(read & (nearest != from_right), newer, 0).cummax(1).values
-    return (newer - newest).flip(1)
 
 
 class SeqRecForNextItem(SeqRecPreTrainedModel):
@@ -165,7 +151,8 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
             return NextItemOutput(logits=scores)
         asked = labels != -100
         inputs_embeds, items, places, log_inclusion = self._looked_up(input_ids, labels[asked])
-        hidden = self.model(input_ids, attention_mask, inputs_embeds, **kwargs).last_hidden_state
+        chosen, asked = asked_places(asked)
+        hidden = self.model(input_ids, attention_mask, inputs_embeds, chosen, **kwargs).last_hidden_state
         total = softmax_cross_entropy(
             self._scaled_states(hidden[asked]),  # (targets, hidden)
             self._scaled_items(items),
@@ -206,8 +193,9 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
                 "history, and one is missing here. Tokenize with the model's own tokenizer, which appends it."
             )
         inputs_embeds = nn.functional.embedding(input_ids, self._item_vectors()[0])
-        hidden = self.model(input_ids, attention_mask, inputs_embeds).last_hidden_state
-        return self._scaled_states(hidden[:, -1])
+        newest = torch.full_like(input_ids[:, :1], input_ids.shape[1] - 1)
+        hidden = self.model(input_ids, attention_mask, inputs_embeds, newest).last_hidden_state
+        return self._scaled_states(hidden[:, 0])
 
     def encode_items(self) -> torch.Tensor:
         """Return one vector a token (vocab, hidden); the model's own, kept between calls: copy before changing it."""

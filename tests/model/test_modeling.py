@@ -204,6 +204,7 @@ def test_saved_model_gives_the_same_scores(make_model, attention, tmp_path):
     batch = batch_of([3, 4, 5], [6], attention=attention)
     torch.testing.assert_close(reloaded(**batch).logits, model(**batch).logits, rtol=0, atol=0)
     assert sorted(path.name for path in tmp_path.glob("*")) == [
+        "attention.py",
         "blocks.py",
         "config.json",
         "configuration_seqrec.py",
