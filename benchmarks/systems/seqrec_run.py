@@ -18,6 +18,8 @@ import transformers
 from common import Curve, StepClock, clock, print_answer
 
 from seqrec.data.collation import TrainingWindows
+from seqrec.machine import keep_freed_memory, share_cores
+from seqrec.model import chunked_attention
 from seqrec.settings import Arguments, parse_command_line
 from seqrec.trainer import SeqRecTrainer
 from seqrec.training import build_model, build_trainer, load_data
@@ -70,7 +72,8 @@ class Validated(transformers.TrainerCallback):
 def main(arguments: Arguments, curve: Path | None, target: float) -> None:
     """Measure what is asked for."""
     training = arguments.training
-    training.apply_threads()
+    share_cores(training.num_threads)
+    keep_freed_memory()
     transformers.set_seed(training.seed)
     prepared = load_data(arguments)
     start = clock()
@@ -78,12 +81,14 @@ def main(arguments: Arguments, curve: Path | None, target: float) -> None:
     if curve:
         validated = Validated(Curve(curve), target, start)
         trainer.add_callback(validated)
-        trainer.train()
+        with chunked_attention(trainer.ranker):
+            trainer.train()
         print_answer({"rows": validated.curve.rows})
     else:
         ticking = Ticking()
         trainer.add_callback(ticking)
-        trainer.train()
+        with chunked_attention(trainer.ranker):
+            trainer.train()
         print_answer(ticking.steps.speed(interactions_after_first_step(trainer)))
 
 

@@ -12,13 +12,13 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import ModelOutput
 from transformers.utils.output_capturing import capture_outputs
 
-from .attention import AttentionBias, SeqRecAttention, asked_places
+from .attention import AttentionBias, SeqRecAttention, asked_places, take_places
 from .blocks import SeqRecLayer
 from .configuration_seqrec import SeqRecConfig
 from .embeddings import HistoryEmbeddings, ItemEmbeddings, positions_from_newest
 from .losses import Softmax, sample_candidates, softmax_cross_entropy
 
-SCORES_AT_ONCE = 2**24  # ranking holds this many scores, 64 MB
+SCORES_AT_ONCE = 2**21  # ranking holds this many scores: 8 MB, which stay in the cache
 ROUNDING = 2**-20  # of two norms' product: a matmul may give equal items scores that far apart
 
 
@@ -102,9 +102,10 @@ class SeqRecModel(SeqRecPreTrainedModel):
         vectors = self.items(input_ids) if inputs_embeds is None else inputs_embeds
         hidden = self.embeddings(vectors, input_ids, segments, positions_from_newest(segments))
         bias = self.attention_bias(segments, hidden)
-        for layer in self.layers[:-1]:
-            hidden = layer(hidden, bias)
-        hidden = self.layers[-1](hidden, bias, places)
+        for number, layer in enumerate(self.layers, start=1):
+            hidden = layer(hidden, bias, places if number == len(self.layers) else None)
+        if places is not None and not len(self.layers):
+            hidden = take_places(hidden, places)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden))  # (batch, length or count, hidden)
 
     def _segments(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
@@ -180,6 +181,11 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         read = nn.functional.embedding(rows, self.model.items(tokens))
         inputs_embeds, items = read.split([input_ids.numel(), len(candidates)])
         return inputs_embeds.view(*input_ids.shape, -1), items, places, log_inclusion
+
+    def train(self, mode: bool = True) -> "SeqRecForNextItem":
+        """Switch to training or, by `eval()`, to ranking; item vectors are made anew, as weights may have changed."""
+        self._item_cache = None  # fused optimizers change weights without counting their version up
+        return super().train(mode)
 
     def encode_history(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Return one vector a history (batch, hidden), whose dot products with `encode_items()` are the scores.
@@ -274,14 +280,12 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         """
         queries = self.encode_history(input_ids, attention_mask)
         left_out = [ids for ids in (input_ids if exclude_seen else None, exclude) if ids is not None]
-        target_scores = queries.new_full((len(queries),), float("-inf"))
-        for token_ids, scores in self._score(queries, left_out, None):
-            column = targets - token_ids[0]
-            here = (column >= 0) & (column < len(token_ids))
-            found = scores.gather(1, column.clamp(0, len(token_ids) - 1)[:, None])[:, 0]
-            target_scores = torch.where(here, found, target_scores)
+        vectors = self.encode_items()[targets]  # (batch, hidden)
+        target_scores = (queries * vectors).sum(dim=1)
+        for ids in [*left_out, torch.arange(self.config.num_special_tokens, device=targets.device)[None]]:
+            target_scores = target_scores.masked_fill((ids == targets[:, None]).any(dim=1), float("-inf"))
         ranks = torch.zeros_like(targets)
-        tied = target_scores - ROUNDING * queries.norm(dim=1) * self.encode_items()[targets].norm(dim=1)
+        tied = target_scores - ROUNDING * queries.norm(dim=1) * vectors.norm(dim=1)
         for _, scores in self._score(queries, left_out, None):
             ranks += (~(scores < tied[:, None])).sum(dim=1)  # the target itself makes it start at 1
         num_items = self.config.vocab_size - self.config.num_special_tokens
