@@ -2,7 +2,8 @@
 
 python benchmarks/run.py ranking    # every row of README's table on MovieLens-100K
 python benchmarks/run.py softmax    # the softmax over the catalogue, plain against chunks
-python benchmarks/run.py training   # speed, two cores, time to quality, against RecTools and RePlay
+python benchmarks/run.py training   # speed, two cores, time to quality and memory, beside RecTools and RePlay
+python benchmarks/run.py memory     # the last of these alone
 """
 
 import runpy

@@ -1,6 +1,6 @@
 """Measure training against RecTools and RePlay: speed, two cores against one, and the time to the peers' quality.
 
-    python benchmarks/training.py [--parts throughput scaling quality] [--data ../shared/data] [--repeats 2]
+    python benchmarks/training.py [--parts throughput scaling quality memory] [--data ../shared/data] [--repeats 2]
 
 Prints Markdown tables, every figure beside its target, and keeps all that was measured in OUTPUT_DIR/training.json;
 a part that is measured again replaces itself there. Ratios are what counts: a process has the same cores as the one
@@ -21,26 +21,28 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from memory import memory
 from systems.launch import ROOT, export_histories, measure
 
 from seqrec.folders import read_json, write_json
 
 CURVES = Path(__file__).parent / "curves"
-PEER_STEPS = 16
+PEER_STEPS = 8
 SCALING_TARGET = 1.7
 QUALITY_TARGET = 20
+FAST_START = {"id_start": "cooccurrence", "average_decay": 0.98, "warmup_steps": 30}
 QUALITY_SETTINGS = {
-    "movielens-100k": {"config": "configs/movielens-100k.yaml"},
-    "amazon-beauty-2014": {"config": "configs/amazon-beauty.yaml"},
+    "movielens-100k": {"config": "configs/movielens-100k.yaml", "num_train_epochs": 6, **FAST_START},
+    "amazon-beauty-2014": {"config": "configs/amazon-beauty.yaml", "num_train_epochs": 20, **FAST_START},
 }
 """What seqrec is trained with until it passes the peers: a config, and settings that replace its own."""
 PEER_MODELS = {"causal": "sasrec", "bidirectional": "bert4rec"}
 NETWORK = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "similarity": "dot"}
 FEED_FORWARD = {
     "causal": {"intermediate_size": 64, "hidden_act": "relu"},
-    "bidirectional": {"intermediate_size": 256, "hidden_act": "gelu"},
+    "bidirectional": {"intermediate_size": 256, "hidden_act": "gelu", "mask_probability": 0.15},
 }
-"""The feed-forward layer of RecTools' SASRec and BERT4Rec."""
+"""The feed-forward layer of RecTools' SASRec and BERT4Rec, and what the latter hides."""
 
 
 @dataclass(frozen=True)
@@ -315,6 +317,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], tuple[list[dict[str, Any]], str]
     "throughput": throughput,
     "scaling": scaling,
     "quality": quality,
+    "memory": memory,
 }
 
 if __name__ == "__main__":

@@ -157,6 +157,12 @@ class SeqRecTrainingArguments(TrainingArguments):
     objective: Literal["cloze", "last_item", "shifted"] | None = field(
         default=None, metadata={"help": "What training asks for; shifted for causal models, cloze for bidirectional."}
     )
+    id_start: Literal["random", "cooccurrence"] = field(
+        default="random",
+        metadata={
+            "help": "What id embeddings start from; cooccurrence (of the training items) learns in fewer epochs."
+        },
+    )
     mask_probability: float = field(default=0.2, metadata={"help": "Share of hidden places with cloze."})
     average_decay: float = field(
         default=0.995, metadata={"help": "Decay of the averaged weights that are evaluated and kept; 0 for none."}
@@ -167,7 +173,9 @@ class SeqRecTrainingArguments(TrainingArguments):
     num_threads: int | None = field(default=None, metadata={"help": "Threads a process; all cores by default."})
     softmax_chunk_size: int | None = field(
         default=None,
-        metadata={"help": "Positions whose logits exist at the same time; by default few where items are many; 0: all."},
+        metadata={
+            "help": "Positions whose logits exist at the same time; by default few where items are many; 0: all."
+        },
     )
     softmax_samples: int = field(
         default=0,

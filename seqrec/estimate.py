@@ -29,7 +29,7 @@ class Estimate:
 
 
 def estimate_run(trainer: SeqRecTrainer) -> Estimate:
-    """Take training steps on the largest batch, with a learning rate of zero, rank once, and leave the model as it was.
+    """Take steps on the largest batch, with a learning rate of zero, and rank once; leave the model as it was.
 
     Args:
         trainer: The trainer, before it trains.

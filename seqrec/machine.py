@@ -37,7 +37,11 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
-    options = ((M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES), (M_TRIM_THRESHOLD, KEPT_BYTES), (M_TOP_PAD, 2 * LARGEST_KEPT_BYTES))
+    options = (
+        (M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES),
+        (M_TRIM_THRESHOLD, KEPT_BYTES),
+        (M_TOP_PAD, 2 * LARGEST_KEPT_BYTES),
+    )
     return all([mallopt(option, value) == 1 for option, value in options])
 
 

@@ -30,6 +30,7 @@ from seqrec.model_folder import ModelFolder, without_file_bars
 from seqrec.recommender import Recommender
 from seqrec.run_folder import RunFolder
 from seqrec.settings import Arguments, parse_settings
+from seqrec.starting import start_from_cooccurrence
 from seqrec.tokenization import build_tokenizer, tokenize
 from seqrec.trainer import SeqRecTrainer
 
@@ -212,6 +213,8 @@ def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecT
             f"dataloader_drop_last leaves out all {len(windows)} windows, as they are fewer than one step takes "
             f"({training.per_device_train_batch_size * training.world_size}). Leave it out, or take smaller batches."
         )
+    if training.id_start == "cooccurrence":
+        start_from_cooccurrence(folder.model, windows, training.seed)
     validation = tokenized["validation"]
     if not len(validation):
         logger.warning("No user has three interactions, so nothing is validated: training runs to its last epoch.")
@@ -239,7 +242,9 @@ def _softmax(training: SeqRecTrainingArguments, items: Dataset) -> Softmax:
     """How the loss is computed."""
     counts = torch.tensor(items.with_format("numpy")["count"][:], dtype=torch.float64)
     frequencies = (counts / counts.sum()).to(training.device)
-    narrow = training.softmax_dtype == "bfloat16" or (training.softmax_dtype == "auto" and multiplies_bfloat16(training.device))
+    narrow = training.softmax_dtype == "bfloat16" or (
+        training.softmax_dtype == "auto" and multiplies_bfloat16(training.device)
+    )
     dtype = torch.bfloat16 if narrow else torch.float32
     return Softmax(
         chunk_size=training.softmax_chunk_size,

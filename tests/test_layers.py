@@ -12,7 +12,7 @@ LAYERS = [
     ["extras", "fetching", "folders", "launching", "machine", "metrics", "model", "ranker"],
     ["data"],
     ["tokenization"],
-    ["content", "evaluation", "model_folder", "run_folder"],
+    ["content", "evaluation", "model_folder", "run_folder", "starting"],
     ["baselines"],
     ["arguments"],
     ["settings"],

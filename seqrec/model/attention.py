@@ -72,7 +72,7 @@ class AttentionBias(nn.Module):
         )
 
     def forward(self, segments: torch.Tensor, hidden: torch.Tensor) -> Bias:
-        """Return the bias for the history of each place (batch, length), 0 for padding, in the type of the products."""
+        """Return the bias for the history of each place (batch, length), 0 for padding; of the products' type."""
         length, device = segments.shape[1], hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         places = torch.arange(length, device=segments.device)
