@@ -1,4 +1,4 @@
-"""Measure the memory of training: a catalogue of 1,000,000 items, bfloat16 weights, gradient checkpointing, the estimate.
+"""Measure the memory of training: 1,000,000 items, bfloat16 weights, gradient checkpointing, and the estimate.
 
     python benchmarks/memory.py [--data ../shared/data] [--output_dir runs/benchmarks/training]
 

@@ -3,13 +3,14 @@
 import numpy as np
 import torch
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import svds
 
 from seqrec.data.collation import TrainingWindows
 from seqrec.model import SeqRecForNextItem
 
 REACH = 8  # places between two items that still count as near
 CONTEXT_POWER = 0.75  # smooths the frequency of what stands near (Levy et al., TACL 2015, 3.1)
+NEGLIGIBLE = 1e-6  # singular values below this share of the largest are rounding
+OVERSAMPLING, POWER_ITERATIONS = 16, 4  # of the truncated decomposition
 
 
 @torch.no_grad()
@@ -23,7 +24,7 @@ def start_from_cooccurrence(model: SeqRecForNextItem, windows: TrainingWindows, 
     Args:
         model: The untrained model.
         windows: Its training data.
-        seed: Of the decomposition's first guess.
+        seed: Of the decomposition's random projection.
     """
     table: torch.Tensor = model.model.items.ids.weight
     vectors = cooccurrence_vectors(windows.items, windows.sizes, table.shape[0], table.shape[1], seed)
@@ -42,7 +43,7 @@ def cooccurrence_vectors(items: np.ndarray, sizes: np.ndarray, num_items: int, w
         sizes: (histories,), the length of each.
         num_items: Rows of the result.
         width: Columns of the result, at most.
-        seed: Of the decomposition's first guess.
+        seed: Of the decomposition's random projection.
     """
     near = nearness(items, sizes, num_items)
     of_item, total = near.sum(axis=1), near.sum()
@@ -52,12 +53,22 @@ def cooccurrence_vectors(items: np.ndarray, sizes: np.ndarray, num_items: int, w
     information = np.log(pairs.data / (of_item[pairs.row] * context[pairs.col])) if total else pairs.data
     kept = information > 0
     positive = csr_array((information[kept], (pairs.row[kept], pairs.col[kept])), shape=near.shape)
-    width = min(width, min(positive.shape) - 1, positive.nnz)
-    if width < 1:
-        return np.zeros((num_items, 1), dtype=np.float32)
-    first_guess = np.random.default_rng(seed).normal(size=num_items)
-    left, values, _ = svds(positive, k=width, v0=first_guess)
-    return np.ascontiguousarray((left * np.sqrt(values))[:, ::-1], dtype=np.float32)
+    vectors = leading_directions(positive, width, seed) * (positive.sum(axis=1) > 0)[:, None]
+    return vectors.astype(np.float32)
+
+
+def leading_directions(matrix: csr_array, width: int, seed: int) -> np.ndarray:
+    """Return U S^(1/2) of a truncated singular value decomposition (rows, width or fewer), the same for the same seed.
+
+    By random projection and power iterations (Halko, Martinsson and Tropp, SIAM Review 2011, 5.4 and 5.1).
+    """
+    basis = np.random.default_rng(seed).normal(size=(matrix.shape[1], min(width + OVERSAMPLING, *matrix.shape)))
+    for _ in range(POWER_ITERATIONS):
+        basis = np.linalg.qr(matrix.T @ np.linalg.qr(matrix @ basis).Q).Q
+    basis = np.linalg.qr(matrix @ basis).Q
+    left, values, _ = np.linalg.svd((matrix.T @ basis).T, full_matrices=False)
+    found = values[:width] > NEGLIGIBLE * values.max(initial=0.0)
+    return (basis @ left * np.sqrt(values))[:, :width][:, found]
 
 
 def nearness(items: np.ndarray, sizes: np.ndarray, num_items: int) -> csr_array:

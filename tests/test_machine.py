@@ -30,11 +30,11 @@ import resource, sys, torch
 from seqrec.machine import keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else False
 def step():
-    return [torch.ones(1 << 22) for _ in range(4)]  # four blocks of 16 MB
+    return [torch.ones(1 << 22) for _ in range(16)]  # blocks of 16 MB
 for _ in range(3):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(50):
+for _ in range(5):
     step()
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """

@@ -1,5 +1,6 @@
 """Self-attention within a history: who sees whom, a learned bias by distance, and how it is computed."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -141,7 +142,7 @@ class _ChunkedAttention(torch.autograd.Function):
 
 
 def _chunks(weights: torch.Tensor) -> Iterator[slice]:
-    step = max(1, WEIGHTS_AT_ONCE // max(1, weights[0].numel()))
+    step = max(1, WEIGHTS_AT_ONCE // max(1, math.prod(weights.shape[1:])))
     return (slice(start, start + step) for start in range(0, len(weights), step))
 
 

@@ -43,8 +43,18 @@ class SeqRecLayer(GradientCheckpointingLayer):
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden: torch.Tensor, bias: Bias, places: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the next states (batch, length, hidden), or those of these places (batch, count) alone."""
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        blocked: torch.Tensor,
+        distances: torch.Tensor | None = None,
+        places: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the next states (batch, length, hidden), or those of these places (batch, count) alone.
+
+        The bias comes in its two parts, as gradient checkpointing looks for tensors among the arguments only.
+        """
+        bias = Bias(blocked, distances)
         read = hidden if self.post_norm else self.attention_norm(hidden)
         mixed = self.dropout(self.attention(read, bias, places)[0])
         hidden = mixed + (hidden if places is None else take_places(hidden, places))

@@ -103,7 +103,7 @@ class SeqRecModel(SeqRecPreTrainedModel):
         hidden = self.embeddings(vectors, input_ids, segments, positions_from_newest(segments))
         bias = self.attention_bias(segments, hidden)
         for number, layer in enumerate(self.layers, start=1):
-            hidden = layer(hidden, bias, places if number == len(self.layers) else None)
+            hidden = layer(hidden, *bias, places if number == len(self.layers) else None)
         if places is not None and not len(self.layers):
             hidden = take_places(hidden, places)
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden))  # (batch, length or count, hidden)
@@ -281,7 +281,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         queries = self.encode_history(input_ids, attention_mask)
         left_out = [ids for ids in (input_ids if exclude_seen else None, exclude) if ids is not None]
         vectors = self.encode_items()[targets]  # (batch, hidden)
-        target_scores = (queries * vectors).sum(dim=1)
+        target_scores = (queries @ vectors.T).diagonal()  # as all others are made, also in half precision
         for ids in [*left_out, torch.arange(self.config.num_special_tokens, device=targets.device)[None]]:
             target_scores = target_scores.masked_fill((ids == targets[:, None]).any(dim=1), float("-inf"))
         ranks = torch.zeros_like(targets)
@@ -289,7 +289,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         for _, scores in self._score(queries, left_out, None):
             ranks += (~(scores < tied[:, None])).sum(dim=1)  # the target itself makes it start at 1
         num_items = self.config.vocab_size - self.config.num_special_tokens
-        return torch.where(target_scores.isfinite(), ranks, num_items + 1)
+        return torch.where(target_scores.isfinite(), ranks.clamp(min=1), num_items + 1)
 
     def _score(
         self, queries: torch.Tensor, left_out: list[torch.Tensor], candidates: torch.Tensor | None
