@@ -30,19 +30,24 @@ CURVES = Path(__file__).parent / "curves"
 PEER_STEPS = 8
 SCALING_TARGET = 1.7
 QUALITY_TARGET = 20
-FAST_START = {"id_start": "cooccurrence", "average_decay": 0.98, "warmup_steps": 30}
+FAST_START = {"id_start": "cooccurrence", "learning_rate": 2e-3, "average_decay": 0.98, "warmup_steps": 30}
 QUALITY_SETTINGS = {
-    "movielens-100k": {"config": "configs/movielens-100k.yaml", "num_train_epochs": 6, **FAST_START},
+    "movielens-100k": {"config": "configs/movielens-100k.yaml", "num_train_epochs": 12, **FAST_START},
     "amazon-beauty-2014": {"config": "configs/amazon-beauty.yaml", "num_train_epochs": 20, **FAST_START},
 }
 """What seqrec is trained with until it passes the peers: a config, and settings that replace its own."""
 PEER_MODELS = {"causal": "sasrec", "bidirectional": "bert4rec"}
-NETWORK = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "similarity": "dot"}
+NETWORK = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+NETWORK |= {"similarity": "dot", "relative_position_bias": False}
 FEED_FORWARD = {
     "causal": {"intermediate_size": 64, "hidden_act": "relu"},
     "bidirectional": {"intermediate_size": 256, "hidden_act": "gelu", "mask_probability": 0.15},
 }
 """The feed-forward layer of RecTools' SASRec and BERT4Rec, and what the latter hides."""
+
+
+AUTOCAST = ["--bf16", "true"]
+"""Matrix products of the encoder in bfloat16, too; those of the softmax are wherever the processor multiplies it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Task:
         attention: What it is called in seqrec; the peers have a model for each.
         length: Places a model reads.
         batch_size: Histories a step.
-        larger_batch_size: Of seqrec's second row.
+        larger_batch_size: Of seqrec's last row.
         dropout: Of the input and of both branches of a block.
         target: Times RecTools' interactions per CPU-second, at least.
         aim: The same, hoped for.
@@ -97,11 +102,13 @@ def throughput(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
         file = options.output_dir / "histories" / f"{task.data}.jsonl"
         export_histories(to_words(source(task.data, options.data)), file)
         peer = PEER_MODELS[task.attention]
+        own = f"{task.attention}, float32", f"{task.attention}, bf16"
         systems = {
             ("rectools", peer, task.batch_size): peer_words(task, file, options),
             ("replay", peer, task.batch_size): peer_words(task, file, options),
-            ("seqrec", task.attention, task.batch_size): own_words(task, task.batch_size, options),
-            ("seqrec", task.attention, task.larger_batch_size): own_words(task, task.larger_batch_size, options),
+            ("seqrec", own[0], task.batch_size): own_words(task, task.batch_size, options),
+            ("seqrec", own[1], task.batch_size): [*own_words(task, task.batch_size, options), *AUTOCAST],
+            ("seqrec", own[1], task.larger_batch_size): [*own_words(task, task.larger_batch_size, options), *AUTOCAST],
         }
         rounds: dict[tuple[str, str, int], list[dict[str, Any]]] = {key: [] for key in systems}
         for _ in range(options.repeats):

@@ -153,6 +153,8 @@ class SeqRecTrainer(Trainer):
             data_collator=collate_windows,
             compute_metrics=self._metrics_of_ranks,
         )
+        if args.gradient_checkpointing:  # here, and not when training begins, so that the estimate has it, too
+            model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
         self.ranker = model
         self.windows = train_dataset
         self.num_targets: torch.Tensor | int = 0
