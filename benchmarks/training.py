@@ -48,6 +48,8 @@ FEED_FORWARD = {
 
 AUTOCAST = ["--bf16", "true"]
 """Matrix products of the encoder in bfloat16, too; those of the softmax are wherever the processor multiplies it."""
+FLOAT32 = ["--softmax_dtype", "float32"]
+"""All in float32, as the peers compute."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,13 @@ def throughput(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
         file = options.output_dir / "histories" / f"{task.data}.jsonl"
         export_histories(to_words(source(task.data, options.data)), file)
         peer = PEER_MODELS[task.attention]
-        own = f"{task.attention}, float32", f"{task.attention}, bf16"
+        own = [f"{task.attention}, {kind}" for kind in ("softmax bf16", "all products bf16", "float32")]
         systems = {
             ("rectools", peer, task.batch_size): peer_words(task, file, options),
             ("replay", peer, task.batch_size): peer_words(task, file, options),
             ("seqrec", own[0], task.batch_size): own_words(task, task.batch_size, options),
             ("seqrec", own[1], task.batch_size): [*own_words(task, task.batch_size, options), *AUTOCAST],
+            ("seqrec", own[2], task.batch_size): [*own_words(task, task.batch_size, options), *FLOAT32],
             ("seqrec", own[1], task.larger_batch_size): [*own_words(task, task.larger_batch_size, options), *AUTOCAST],
         }
         rounds: dict[tuple[str, str, int], list[dict[str, Any]]] = {key: [] for key in systems}
