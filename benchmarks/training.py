@@ -30,6 +30,7 @@ CURVES = Path(__file__).parent / "curves"
 PEER_STEPS = 8
 SCALING_TARGET = 1.7
 QUALITY_TARGET = 20
+PATIENCE = 10  # epochs without a better value that end a peer's curve
 FAST_START = {"id_start": "cooccurrence", "learning_rate": 2e-3, "average_decay": 0.98, "warmup_steps": 30}
 QUALITY_SETTINGS = {
     "movielens-100k": {"config": "configs/movielens-100k.yaml", "num_train_epochs": 12, **FAST_START},
@@ -214,10 +215,13 @@ def quality_row(data: str, peer: str, curve: list[dict[str, Any]], ours: list[di
         "peer_best": curve[best]["ndcg@10"],
         "peer_epoch": best + 1,
         "peer_epochs_measured": len(curve),
+        "peer_finished": len(curve) - 1 - best >= PATIENCE,
         "peer_cpu_seconds": cpu_seconds(curve[: best + 1]),
         "own_best": max(epoch["ndcg@10"] for epoch in ours),
         **({"target": QUALITY_TARGET} if peer.startswith("rectools") else {}),
     }
+    if not row["peer_finished"]:  # its best is still to come: a comparison, but no verdict
+        row.pop("target", None)
     passed = next((epoch for epoch, found in enumerate(ours) if found["ndcg@10"] > row["peer_best"]), None)
     if passed is None:
         return row
@@ -238,7 +242,9 @@ def quality_table(rows: Iterable[dict[str, Any]]) -> str:
     header += ["seqrec passes it at epoch", "CPU-s, training (+ validation)", "times less", "target"]
     cells = []
     for row in rows:
-        peer = f"{row['peer_epoch']} of {row['peer_epochs_measured']}"
+        peer = f"{row['peer_epoch']} of {row['peer_epochs_measured']}" + (
+            "" if row["peer_finished"] else ", not finished"
+        )
         cell = [row["data"], row["peer"], f"{row['peer_best']:.4f}", peer, pair(row["peer_cpu_seconds"], ",.0f")]
         if "own_epoch" in row:
             cell += [str(row["own_epoch"]), pair(row["own_cpu_seconds"], ",.1f"), pair(row["ratios"], ",.1f")]

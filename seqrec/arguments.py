@@ -252,8 +252,13 @@ class SeqRecTrainingArguments(TrainingArguments):
             self._check_schedule()
         if self.weights_dtype == "bfloat16" and not self.average_decay:
             raise ValueError(
-                "weights_dtype='bfloat16' needs averaged weights, which are float32: small steps would be lost. Set "
+                "weights_dtype='bfloat16' needs averaged weights: those are float32, and what is kept. Set "
                 "average_decay, e.g. to 0.995."
+            )
+        if self.weights_dtype == "bfloat16" and self.adam_beta2 > 0.99:
+            raise ValueError(
+                f"adam_beta2={self.adam_beta2} is too high for weights_dtype='bfloat16': the average of squared gradients "
+                "would lose less a step than bfloat16 can tell, and never fall. Take 0.99 at most."
             )
         if self.softmax_chunk_size == 0 and self.softmax_dtype == "bfloat16":
             raise ValueError("softmax_chunk_size=0 is the plain formula, in float32; leave softmax_dtype out.")

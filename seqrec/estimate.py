@@ -47,7 +47,7 @@ def estimate_run(trainer: SeqRecTrainer) -> Estimate:
         model.train()
         for _ in range(NUM_MEASURED_STEPS):
             start = time.perf_counter()
-            with trainer.compute_loss_context_manager():
+            with trainer.accelerator.autocast():  # in training, accelerate wraps `forward` in it
                 loss = model(**batch).loss
             loss.backward()
             optimizer.step()

@@ -61,7 +61,7 @@ class WeightAverage(TrainerCallback):
     def keep(self) -> None:
         """Let the model carry the averaged weights from now on."""
         for name, parameter in self.parameters.items():
-            parameter.data = self.average[name]
+            parameter.data = self.average[name].clone()
 
     def save(self, folder: str | Path) -> None:
         """Write the average beside the weights of a checkpoint."""

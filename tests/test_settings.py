@@ -78,6 +78,7 @@ def test_keyword_arguments_keep_their_types():
         ({"metric_for_best_model": "ndcg@5"}, "'ndcg@5' is not measured"),
         ({"report_to": "wandb"}, "'wandb' is not installed"),
         ({"softmax_chunk_size": 0, "softmax_dtype": "bfloat16"}, "plain formula"),
+        ({"weights_dtype": "bfloat16", "adam_beta2": 0.999}, "adam_beta2=0.999"),
         ({"dataset": "movielens-100k", "interactions": ["a.csv"]}, "Both dataset"),
         ({"learning_rate": None}, "learning_rate"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),

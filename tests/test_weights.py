@@ -12,6 +12,7 @@ import seqrec
 from seqrec.arguments import SeqRecTrainingArguments
 from seqrec.content import ContentVectors
 from seqrec.settings import parse_settings
+from seqrec.trainer import WeightAverage
 from seqrec.training import build_model, build_trainer
 
 
@@ -196,3 +197,25 @@ def test_bf16_needs_no_word_about_the_cpu(train, toy_interactions, toy_items, tm
     losses = losses_of(tmp_path)
     assert losses[-1] < 0.85 * losses[0]
     assert {parameter.dtype for parameter in recommender.model.parameters()} == {torch.float32}
+
+
+def test_the_estimate_steps_under_the_autocast_of_training(toy_settings, toy_prepared, tmp_path):
+    from seqrec.estimate import estimate_run
+    from seqrec.training import build_model, build_trainer
+
+    arguments = parse_settings({**toy_settings, "bf16": True, "output_dir": str(tmp_path)})
+    folder = build_model(arguments, toy_prepared, None)
+    trainer = build_trainer(folder, toy_prepared, arguments.training)
+    seen = []
+    folder.model.model.register_forward_hook(
+        lambda module, *_: seen.append(torch.is_autocast_enabled("cpu")) if module.training else None
+    )
+    estimate_run(trainer)
+    assert seen and all(seen)
+
+
+def test_kept_weights_are_no_longer_the_average_itself():
+    model = torch.nn.Linear(2, 2)
+    average = WeightAverage(model, decay=0.5)
+    average.keep()
+    assert model.weight.data_ptr() != average.average["weight"].data_ptr()

@@ -280,15 +280,18 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         """
         queries = self.encode_history(input_ids, attention_mask)
         left_out = [ids for ids in (input_ids if exclude_seen else None, exclude) if ids is not None]
-        vectors = self.encode_items()[targets]  # (batch, hidden)
+        first = self.config.num_special_tokens
+        is_item = (targets >= first) & (targets < self.config.vocab_size)
+        vectors = self.encode_items()[torch.where(is_item, targets, first)]  # (batch, hidden)
         target_scores = (queries @ vectors.T).diagonal()  # as all others are made, also in half precision
-        for ids in [*left_out, torch.arange(self.config.num_special_tokens, device=targets.device)[None]]:
+        target_scores = target_scores.masked_fill(~is_item, float("-inf"))
+        for ids in left_out:
             target_scores = target_scores.masked_fill((ids == targets[:, None]).any(dim=1), float("-inf"))
         ranks = torch.zeros_like(targets)
         tied = target_scores - ROUNDING * queries.norm(dim=1) * vectors.norm(dim=1)
         for _, scores in self._score(queries, left_out, None):
             ranks += (~(scores < tied[:, None])).sum(dim=1)  # the target itself makes it start at 1
-        num_items = self.config.vocab_size - self.config.num_special_tokens
+        num_items = self.config.vocab_size - first
         return torch.where(target_scores.isfinite(), ranks.clamp(min=1), num_items + 1)
 
     def _score(

@@ -222,3 +222,10 @@ def test_scores_follow_weights_that_are_swapped_by_their_data(model):
         assert not torch.allclose(model.encode_items(), before)
         weight.data = kept
         torch.testing.assert_close(model.encode_items(), before)
+
+
+@pytest.mark.parametrize("target", [-100, -1, 0, 2, 999])
+def test_a_target_that_is_no_item_ranks_behind_all(make_model, target):
+    model = make_model(vocab_size=30).eval()
+    ranks = model.target_ranks(torch.tensor([[5, 6, 7]]), None, torch.tensor([target]))
+    assert ranks.tolist() == [model.config.vocab_size - model.config.num_special_tokens + 1]
