@@ -257,8 +257,8 @@ class SeqRecTrainingArguments(TrainingArguments):
             )
         if self.weights_dtype == "bfloat16" and self.adam_beta2 > 0.99:
             raise ValueError(
-                f"adam_beta2={self.adam_beta2} is too high for weights_dtype='bfloat16': the average of squared gradients "
-                "would lose less a step than bfloat16 can tell, and never fall. Take 0.99 at most."
+                f"adam_beta2={self.adam_beta2} is too high for weights_dtype='bfloat16': the average of squared "
+                "gradients would lose less a step than bfloat16 can tell, and never fall. Take 0.99 at most."
             )
         if self.softmax_chunk_size == 0 and self.softmax_dtype == "bfloat16":
             raise ValueError("softmax_chunk_size=0 is the plain formula, in float32; leave softmax_dtype out.")
