@@ -12,7 +12,7 @@ import argparse
 import sys
 from typing import Any
 
-from seqrec.arguments import PREPARATION_SETTINGS, parse_mapping
+from seqrec.data_arguments import PREPARATION_SETTINGS, parse_mapping
 from seqrec.data import prepare
 from seqrec.fetching import FetchError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from seqrec import Recommender
-from seqrec.arguments import parse_mapping
+from seqrec.data_arguments import parse_mapping
 from seqrec.folders import written_whole_file
 
 

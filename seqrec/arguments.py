@@ -1,8 +1,7 @@
-"""Every setting of a run, in three dataclasses."""
+"""How a model is shaped and trained, in two dataclasses beside `DataArguments`."""
 
 import dataclasses
 import inspect
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,7 +10,6 @@ from transformers import TrainingArguments, get_scheduler
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy
 
-from seqrec.content import DEFAULT_TEXT_ENCODER
 from seqrec.model import SeqRecConfig
 
 VALIDATION_CUTS = (10, 20)
@@ -49,16 +47,6 @@ MAY_CHANGE = re.compile(
     r"|dataloader_(num_workers|pin_memory|prefetch_factor)|hub_.*|per_device_eval_batch_size|ddp_timeout|local_rank|do_.*)"
 )
 """Settings of training that a resumed run may have otherwise: none of them changes a weight."""
-DATA_SOURCE = ("dataset", "dataset_files", "interactions", "items", "column_mapping", "text_template")
-PREPARATION_SETTINGS = (
-    "split",
-    "time_fraction",
-    "min_interactions",
-    "min_value",
-    "drop_duplicates",
-    "burst_seconds",
-    "max_daily_interactions",
-)
 MODEL_SETTINGS = (
     "hidden_size",
     "num_hidden_layers",
@@ -75,78 +63,12 @@ MODEL_SETTINGS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
     "item_dropout_prob",
+    "use_item_ids",
+    "fusion",
+    "id_dropout_prob",
     "initializer_range",
     "layer_norm_eps",
 )
-
-
-@dataclass
-class DataArguments:
-    """What is read, and how it is cleaned."""
-
-    dataset: str | None = field(
-        default=None,
-        metadata={"help": "A named data set, a Hub data set, or a folder written by scripts/prepare.py."},
-    )
-    interactions: list[str] | None = field(
-        default=None, metadata={"help": "Files (CSV, TSV, JSONL, Parquet) or globs; replaces `dataset`."}
-    )
-    items: list[str] | None = field(default=None, metadata={"help": "Files of the catalogue, with an item_id column."})
-    column_mapping: str | None = field(
-        default=None, metadata={"help": 'Their column to ours, as JSON: {"customer": "user_id", "sku": "item_id"}.'}
-    )
-    dataset_files: list[str] | None = field(
-        default=None, metadata={"help": "Files of a named data set that are here already, e.g. ml-1m.zip."}
-    )
-    split: Literal["leave_one_out", "global_time"] = field(
-        default="leave_one_out", metadata={"help": "Each user's last items, or two cuts in time."}
-    )
-    time_fraction: float | None = field(
-        default=None,
-        metadata={"help": "With global_time: share of the interactions, the newest, that make the test period (0.1)."},
-    )
-    min_interactions: int = field(
-        default=5, metadata={"help": "Every user and every item keeps at least this many interactions (k-core)."}
-    )
-    min_value: float | None = field(
-        default=None, metadata={"help": "Interactions whose `value` is lower are left out, e.g. 4 of 5 stars."}
-    )
-    drop_duplicates: bool = field(
-        default=True, metadata={"help": "Count an interaction once that stands twice with the same timestamp."}
-    )
-    burst_seconds: float | None = field(
-        default=None, metadata={"help": "Events of a user with the same item as so many seconds before are left out."}
-    )
-    max_daily_interactions: int | None = field(
-        default=None, metadata={"help": "Users with more events than this within any 24 hours are left out."}
-    )
-    text_encoder: str | None = field(
-        default=DEFAULT_TEXT_ENCODER,
-        metadata={"help": "Hub id or folder of the encoder of item texts; `none` for ids alone."},
-    )
-    text_template: str | None = field(
-        default=None, metadata={"help": "Item text, e.g. '{title}. {genres}'; all text columns by default."}
-    )
-
-    def __post_init__(self) -> None:
-        self.mapping()
-        if self.text_encoder is not None and self.text_encoder.lower() in ("none", ""):
-            self.text_encoder = None
-        if self.min_interactions < 1:
-            raise ValueError(f"min_interactions={self.min_interactions} must be at least 1.")
-        if self.dataset is not None and self.interactions is not None:
-            raise ValueError(
-                f"Both dataset={self.dataset!r} and interactions={self.interactions!r} are named; expected one. "
-                "Leave one of them out."
-            )
-
-    def preparation(self) -> dict[str, Any]:
-        """Return the settings of `seqrec.data.prepare`."""
-        return {name: getattr(self, name) for name in PREPARATION_SETTINGS}
-
-    def mapping(self) -> dict[str, str] | None:
-        """Return `column_mapping`, parsed."""
-        return None if self.column_mapping is None else parse_mapping(self.column_mapping)
 
 
 @dataclass
@@ -301,23 +223,3 @@ def _config_help() -> list[str]:
 
 
 ModelArguments = _model_arguments_class()
-
-
-def parse_mapping(text: str) -> dict[str, str]:
-    """Read a column mapping, a JSON object of strings.
-
-    >>> parse_mapping('{"sku": "item_id"}')
-    {'sku': 'item_id'}
-
-    Raises:
-        ValueError: If it is something else.
-    """
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f'column_mapping must be a JSON object like {{"sku": "item_id"}}, not {text!r}: {error}'
-        ) from None
-    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-        raise ValueError(f"column_mapping must map column names to column names, not {text!r}.")
-    return value

@@ -33,7 +33,7 @@ READ = (*NEEDED, METRICS_FILE, PREPARATION_FILE)
 CODE = tuple(path.name for path in Path(seqrec.model.__file__).parent.glob("*.py") if path.name != "__init__.py")
 SHAPE = (*inspect.get_annotations(SeqRecConfig), "dtype")  # what is read of config.json: never the code it may name
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-WEIGHT_TYPES = {"BOOL": "bool", "F16": "float", "BF16": "float", "F32": "float", "F64": "float"}  # of safetensors
+WEIGHT_TYPES = {"BOOL": "bool", "I32": "int"} | dict.fromkeys(("F16", "BF16", "F32", "F64"), "float")  # of safetensors
 AGAIN = "Save or download the model again."
 
 
@@ -256,7 +256,8 @@ def _tensors_of(config: SeqRecConfig, at_most: int) -> dict[str, tuple[str | int
             tensors = SeqRecForNextItem(config).state_dict()
     except (RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"The {CONFIG_FILE} describes no model ({str(error).splitlines()[0]}). {AGAIN}") from error
-    return {name: ("bool" if part.dtype == torch.bool else "float", *part.shape) for name, part in tensors.items()}
+    kinds = {torch.bool: "bool", torch.int32: "int"}
+    return {name: (kinds.get(part.dtype, "float"), *part.shape) for name, part in tensors.items()}
 
 
 def _load_tokenizer(folder: Path, item_ids: Sequence[str], config: SeqRecConfig) -> PreTrainedTokenizerFast:

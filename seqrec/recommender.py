@@ -1,32 +1,36 @@
 """A trained model with its catalogue: histories of item ids in, items out."""
 
-import difflib
-import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from datasets import Dataset
 
+from seqrec.catalogue import (
+    Reading,
+    ReadingOptions,
+    add_items,
+    encode_new_items,
+    remove_items,
+    set_catalogue,
+    update_items,
+)
 from seqrec.data import histories_of, load_interactions
 from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.data.collation import collate_histories
 from seqrec.data.reading import Tabular
 from seqrec.data.sources import INTERACTION_COLUMNS
 from seqrec.evaluation import evaluate
+from seqrec.finding import find_item
+from seqrec.item_ids import Histories, ItemIds, UnknownItems, as_id, is_ids, is_list
 from seqrec.model_folder import ModelFolder
 
-logger = logging.getLogger(__name__)
-
-UnknownItems = Literal["warn", "ignore", "raise"]
-Histories = Sequence[Sequence[str]]
 BATCH_SIZE = 256
 ATTENTION_AT_ONCE = 2**24  # attention weights a head of one batch, 64 MB
-NAMED_AT_MOST = 5  # ids in a message
 
 
 class Recommender:
@@ -39,13 +43,26 @@ class Recommender:
     def __init__(self, folder: ModelFolder) -> None:
         self.folder = folder
         self.model = folder.model.eval()
-        self.items = folder.items
         self._first = self.model.config.num_special_tokens
-        self._item_ids = np.array(self.items["item_id"], dtype=object)
-        shown = [name for name in self.model.config.display_columns or [] if name in self.items.column_names]
-        shown = [name for name in shown if name not in OWN_COLUMNS]
-        self._display = {name: list(self.items[name]) for name in shown}
         self._appended = [self.model.config.mask_token_id] if self.model.config.attention == "bidirectional" else []
+        self._index()
+
+    def _index(self) -> None:
+        """Read the catalogue as it is now."""
+        items, unknown = self.folder.items, self.model.config.unk_token_id
+        self._ids = ItemIds(self.folder.tokenizer, self._first, unknown)
+        self._item_ids = np.array(items["item_id"], dtype=object)
+        shown = [name for name in self.model.config.display_columns or [] if name in items.column_names]
+        self._display = {name: list(items[name]) for name in shown if name not in OWN_COLUMNS}
+
+    @property
+    def items(self) -> Dataset:
+        """The catalogue, in token order: `item_id`, display columns, `count` in training; without removed items."""
+        removed = self._removed()
+        return self.folder.items.select(np.flatnonzero(~removed)) if removed.any() else self.folder.items
+
+    def _removed(self) -> npt.NDArray[np.bool_]:
+        return self.model.model.items.removed[self._first :].cpu().numpy()
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, revision: str | None = None) -> "Recommender":
@@ -87,9 +104,9 @@ class Recommender:
             ValueError: If an argument has the wrong shape, or for unknown ids with `on_unknown_items="raise"`.
         """
         _check_k(k)
-        tokens = self._tokens(histories, "histories", on_unknown_items)
-        excluded = self._choices(exclude, len(tokens), "exclude", "ignore")
-        choices = self._choices(candidates, len(tokens), "candidates", on_unknown_items)
+        tokens = self._ids.lists(histories, "histories", on_unknown_items)
+        excluded = self._ids.choices(exclude, len(tokens), "exclude", "ignore")
+        choices = self._ids.choices(candidates, len(tokens), "candidates", on_unknown_items)
         results: list[list[dict[str, Any]]] = [[] for _ in tokens]
         for rows, chosen in self._groups(tokens, choices):
             batch = self._batch([tokens[row] for row in rows])
@@ -140,20 +157,21 @@ class Recommender:
             ValueError: If an item is not in the catalogue.
         """
         _check_k(k)
-        tokens = torch.tensor(self._known_tokens(item_ids), dtype=torch.long)
+        tokens = torch.tensor(self._ids.known(item_ids), dtype=torch.long)
         with torch.no_grad():
-            vectors = torch.nn.functional.normalize(self.model.encode_items()[self._first :], dim=-1)
+            vectors = torch.nn.functional.normalize(self.model.encode_items(), dim=-1)
+            unrankable = ~self.model.model.items.rankable()
         results = []
         for token in tokens.tolist():
-            scores = vectors @ vectors[token - self._first]  # (items,)
-            scores[token - self._first] = float("-inf")
-            best = scores.topk(min(k, len(scores) - 1))
-            results.append(self._rows((best.indices + self._first).tolist(), best.values.tolist()))
+            scores = (vectors @ vectors[token]).masked_fill(unrankable, float("-inf"))  # (vocab,)
+            scores[token] = float("-inf")
+            best = scores.topk(min(k, int(scores.isfinite().sum())))
+            results.append(self._rows(best.indices.tolist(), best.values.tolist()))
         return results
 
     def encode_history(self, histories: Histories, on_unknown_items: UnknownItems = "warn") -> npt.NDArray[np.float32]:
         """Return one vector a history (histories, hidden); its dot product with an item's vector is the score."""
-        tokens = self._tokens(histories, "histories", on_unknown_items)
+        tokens = self._ids.lists(histories, "histories", on_unknown_items)
         vectors = np.empty((len(tokens), self.model.config.hidden_size), dtype=np.float32)
         for rows, _ in self._groups(tokens, None):
             with torch.no_grad():
@@ -161,30 +179,91 @@ class Recommender:
             vectors[rows] = encoded.float().cpu().numpy()
         return vectors
 
-    def encode_items(self, item_ids: Sequence[str] | None = None) -> npt.NDArray[np.float32]:
+    def encode_items(
+        self, items: Sequence[str] | Tabular | None = None, **reading: Unpack[ReadingOptions]
+    ) -> npt.NDArray[np.float32]:
         """Return one vector an item (items, hidden), of the whole catalogue in the order of `items` by default.
 
+        Args:
+            items: Item ids, or rows of items that need not be in the catalogue, as `add_items` takes them.
+            **reading: How rows are read, as in `add_items`.
+
         Raises:
-            ValueError: If an item is not in the catalogue.
+            ValueError: If an item is not in the catalogue, or a row has no content that the model reads.
         """
+        if items is not None and not is_ids(items):
+            return encode_new_items(self.folder, items, Reading(**reading))
         with torch.no_grad():
             vectors = self.model.encode_items()
-        chosen = vectors[self._first :] if item_ids is None else vectors[self._known_tokens(item_ids)]
+        chosen = vectors[self._first :][~self._removed()] if items is None else vectors[self._ids.known(items)]
         return chosen.detach().float().cpu().numpy().copy()  # the caller's own: the model keeps its own
 
     def text_vectors(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]] | None:
-        """Return what the items' texts say (items, width) and which items have a text (items,); None without texts."""
-        content = self.model.content_vectors("text")
-        return None if content is None else (content[0].float().cpu().numpy(), content[1].cpu().numpy())
+        """Return what the texts of `items` say (items, width) and which have one (items,); None without texts."""
+        content, kept = self.model.content_vectors("text"), ~self._removed()
+        return None if content is None else tuple(part.cpu().numpy()[kept] for part in content)
+
+    def add_items(self, rows: Tabular, **reading: Unpack[ReadingOptions]) -> None:
+        """Make new items rankable at once, by their content and without training; removed ones come back.
+
+        Args:
+            rows: A list of dicts, or any table that `seqrec.data.load_items` reads: `item_id` and the columns that
+                content was made of in training. A cell may be missing, but not all content of an item.
+            **reading: `column_mapping` (their column name to ours), `encoders` (folders of encoders that were local
+                in training, by modality) and `media_folder` (what relative paths start from).
+
+        Raises:
+            ValueError: An item is there already, has no content, or a content cannot be read; nothing is changed then.
+                Also where the model knows its items by ids alone.
+            OSError: The encoder cannot be had.
+        """
+        add_items(self.folder, rows, Reading(**reading))
+        self._index()
+
+    def update_items(self, rows: Tabular, **reading: Unpack[ReadingOptions]) -> None:
+        """Replace the content and the display columns of items by those that rows have.
+
+        Args:
+            rows: As in `add_items`; content none of whose columns is given stays as it is.
+            **reading: As in `add_items`.
+
+        Raises:
+            ValueError: An item is not in the catalogue, or would have no content left; nothing is changed then.
+        """
+        update_items(self.folder, rows, Reading(**reading))
+        self._index()
+
+    def remove_items(self, item_ids: Sequence[str]) -> None:
+        """Take items out of all lists; histories that hold them are read as before.
+
+        Raises:
+            ValueError: An item is not in the catalogue, or none would be left; nothing is changed then.
+        """
+        if not is_list(item_ids):
+            raise ValueError(f"item_ids must be a list of item ids, not {item_ids!r:.60}: wrap it in a list.")
+        remove_items(self.folder, [as_id(item) for item in item_ids])
+
+    def set_catalogue(self, items: Tabular, **reading: Unpack[ReadingOptions]) -> None:
+        """Replace the whole catalogue of a model that was trained with `use_item_ids: false`.
+
+        Args:
+            items: As in `add_items`.
+            **reading: As in `add_items`.
+
+        Raises:
+            ValueError: The model has item ids, or an item has no content; nothing is changed then.
+        """
+        set_catalogue(self.folder, items, Reading(**reading))
+        self._index()
 
     def target_ranks(
         self, histories: Histories, targets: Sequence[str], exclude_seen: bool = True
     ) -> npt.NDArray[np.int64]:
         """Return the rank of each history's target over the catalogue, as `Ranker` says; unknown ids are ignored."""
-        tokens = self._tokens(histories, "histories", "ignore")
-        if not _is_list(targets):
+        tokens = self._ids.lists(histories, "histories", "ignore")
+        if not is_list(targets):
             raise ValueError(f"targets must be a list of item ids, one a history, not {targets!r:.60}.")
-        asked = self._convert(targets)
+        asked = self._ids.convert(targets)
         if len(asked) != len(tokens):
             raise ValueError(f"There are {len(asked)} targets for {len(tokens)} histories; give one target a history.")
         ranks = np.empty(len(tokens), dtype=np.int64)
@@ -204,75 +283,12 @@ class Recommender:
         Raises:
             ValueError: If a query fits no item or several; it names the nearest.
         """
-        if not _is_list(queries):
+        if not is_list(queries):
             raise ValueError(f"Name items in a list, not {queries!r:.60}: wrap it in a list.")
-        known = set(self._item_ids)
-        return [query if query in known else self._find_text(query) for query in map(_as_id, queries)]
-
-    def _find_text(self, query: str) -> str:
-        texts = [[text or "" for text in column] for column in self._display.values()]
-        wanted = query.casefold()
-        if not wanted.strip():
-            raise ValueError("An empty text names no item; pass an item id or a part of its title.")
-        for fits in (lambda text: text == wanted, lambda text: wanted in text):
-            rows = sorted({row for column in texts for row, text in enumerate(column) if fits(text.casefold())})
-            if len(rows) == 1:
-                return str(self._item_ids[rows[0]])
-            if rows:
-                some = [f"{self._item_ids[row]} ({texts[0][row]})" for row in rows[:NAMED_AT_MOST]]
-                raise ValueError(f"{query!r} fits {len(rows)} items, e.g. {', '.join(some)}. Name one by its id.")
-        close = difflib.get_close_matches(query, [*map(str, self._item_ids), *(t for c in texts for t in c)], n=3)
-        raise ValueError(f"No item is called {query!r}. " + (f"Near it: {close}." if close else "Pass an item id."))
-
-    def _convert(self, item_ids: Sequence[str]) -> list[int]:
-        """Token ids; what is no item of the catalogue becomes the unknown token, special tokens too."""
-        unknown = self.model.config.unk_token_id
-        try:
-            tokens: Any = self.folder.tokenizer.convert_tokens_to_ids([_as_id(item) for item in item_ids])
-        except UnicodeEncodeError as error:
-            raise ValueError(f"The item id {error.object!r:.80} is not Unicode; read its file as UTF-8.") from None
-        return [token if token >= self._first else unknown for token in tokens]
-
-    def _known_tokens(self, item_ids: Sequence[str]) -> list[int]:
-        if not _is_list(item_ids):
-            raise ValueError(f"item_ids must be a list of item ids, not {item_ids!r:.60}: wrap it in a list.")
-        return self._tokens([item_ids], "item_ids", "raise")[0]
-
-    def _choices(
-        self, ids: Sequence[str] | Histories | None, count: int, name: str, on_unknown_items: UnknownItems
-    ) -> list[list[int]] | None:
-        """Tokens of one list of ids for each history; a single list of ids serves all of them."""
-        if ids is None:
-            return None
-        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-            raise ValueError(f"{name} must be a list of item ids, or one list a history, not {ids!r}.")
-        every: list[Any] = list(ids)
-        if not any(_is_list(item) for item in every):
-            return self._tokens([every], name, on_unknown_items) * count
-        if len(every) != count:
-            raise ValueError(
-                f"{name} has {len(every)} lists for {count} histories; give one each, or one list of ids for all."
-            )
-        return self._tokens(every, name, on_unknown_items)
-
-    def _tokens(self, lists: Histories, name: str, on_unknown_items: UnknownItems) -> list[list[int]]:
-        """Token ids of lists of item ids without those outside the catalogue, which are named once."""
-        if on_unknown_items not in ("warn", "ignore", "raise"):
-            raise ValueError(f"on_unknown_items={on_unknown_items!r} must be 'warn', 'ignore' or 'raise'.")
-        given, lists = lists, list(lists) if isinstance(lists, Iterable) else []
-        if not isinstance(given, Iterable) or not all(_is_list(ids) for ids in lists):
-            raise ValueError(f"{name} must be a list of lists of item ids, not {given!r:.60}: wrap it in a list.")
-        flat = [item for ids in lists for item in ids]
-        tokens = self._convert(flat)
-        unknown = [item for item, token in zip(flat, tokens, strict=True) if token < self._first]
-        if unknown and on_unknown_items != "ignore":
-            some = ", ".join(repr(item) for item in list(dict.fromkeys(unknown))[:NAMED_AT_MOST])
-            message = f"{len(unknown)} of {len(flat)} ids in {name} are not in the catalogue: {some}"
-            if on_unknown_items == "raise":
-                raise ValueError(f"{message}. Pass ids of the catalogue (`recommender.items['item_id']`).")
-            logger.warning("%s; they are left out.", message)
-        stream = iter(tokens)
-        return [[token for _, token in zip(ids, stream, strict=False) if token >= self._first] for ids in lists]
+        items = self.items
+        item_ids, texts = list(items["item_id"]), [list(items[name]) for name in self._display]
+        known = set(item_ids)
+        return [query if query in known else find_item(query, item_ids, texts) for query in map(as_id, queries)]
 
     def _groups(
         self, tokens: list[list[int]], candidates: list[list[int]] | None
@@ -316,19 +332,3 @@ class Recommender:
 def _check_k(k: int) -> None:
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
         raise ValueError(f"k={k!r} must be a whole number of at least 1.")
-
-
-def _is_list(ids: object) -> bool:
-    """Whether something is a list of ids (an array or a pandas Series, too) rather than an id."""
-    return getattr(ids, "ndim", 0) == 1 or (isinstance(ids, Sequence) and not isinstance(ids, str | bytes))
-
-
-def _as_id(item: object) -> str:
-    """An id as training reads it: text, whole numbers without a fraction.
-
-    >>> _as_id(1500), _as_id(1500.0), _as_id("007")
-    ('1500', '1500', '007')
-    """
-    if not isinstance(item, str | int | float | np.number):
-        raise ValueError(f"An item id is text or a number, not {item!r:.80}.")
-    return str(int(item)) if isinstance(item, float | np.floating) and float(item).is_integer() else str(item)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
-from seqrec.arguments import DATA_SOURCE, DataArguments, ModelArguments, SeqRecTrainingArguments
+from seqrec.arguments import ModelArguments, SeqRecTrainingArguments
+from seqrec.data_arguments import DATA_SOURCE, DataArguments
 from seqrec.model import SeqRecConfig
 
 LONGEST_MESSAGE = 300
@@ -66,7 +67,7 @@ def _parse(argv: list[str]) -> Arguments:
         *parsed, unknown = parser.parse_args_into_dataclasses(
             argv, return_remaining_strings=True, look_for_args_file=False
         )
-        SeqRecConfig(**dataclasses.asdict(parsed[1]))
+        SeqRecConfig(**dataclasses.asdict(parsed[1]), content_sizes={"any": [1, 1]})  # what there is, data will say
     except ValueError:
         raise
     except Exception as error:  # transformers and the config check in their own ways

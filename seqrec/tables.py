@@ -14,6 +14,7 @@ LIST_MEASURES = {
     "gini": "0 recommends all items equally often, 1 always the same",
     "novelty": "bits of surprise in an item, by how rare it is in training",
     "popularity": "interactions of an item in training",
+    "cold_items": "share of a list's items that training never saw",
     "diversity": "1 - cosine of the texts of two items in a list",
 }
 

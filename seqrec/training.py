@@ -1,6 +1,5 @@
 """From interactions to a finished model folder."""
 
-import dataclasses
 import logging
 import os
 import sys
@@ -13,25 +12,24 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from datasets import Dataset, Value
 from transformers.trainer_utils import IntervalStrategy
 
-from seqrec.arguments import DataArguments, SeqRecTrainingArguments
-from seqrec.content import ContentVectors, encode_text, half_whiten
+from seqrec.arguments import SeqRecTrainingArguments
+from seqrec.building import build_model
 from seqrec.data import PreparedData, prepare
 from seqrec.data.collation import Objective, TrainingWindows
-from seqrec.data.columns import SPECIAL_TOKENS
 from seqrec.data.reading import Tabular
 from seqrec.estimate import Estimate, estimate_run
 from seqrec.evaluation import PROTOCOL
-from seqrec.machine import keep_freed_memory, multiplies_bfloat16, peak_memory_mb, share_cores
-from seqrec.model import Sampling, SeqRecConfig, SeqRecForNextItem, Softmax, chunked_attention
+from seqrec.item_content import load_content
+from seqrec.machine import keep_freed_memory, peak_memory_mb, share_cores
+from seqrec.model import SeqRecConfig, SeqRecForNextItem, chunked_attention
 from seqrec.model_folder import ModelFolder, without_file_bars
 from seqrec.recommender import Recommender
 from seqrec.run_folder import RunFolder
 from seqrec.settings import Arguments, parse_settings
 from seqrec.starting import start_from_cooccurrence
-from seqrec.tokenization import build_tokenizer, tokenize
+from seqrec.tokenization import tokenize
 from seqrec.trainer import SeqRecTrainer
 
 logger = logging.getLogger(__name__)
@@ -75,8 +73,8 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
         with training.main_process_first(desc="preparing data and content"):
             checkpoint = run_folder.find_checkpoint(training.resume_from_checkpoint)
             prepared = load_data(arguments, interactions, items)
-            text = load_text(arguments.data, prepared.items)
-        folder = _build_model_in_memory(arguments, prepared, text)
+            content = load_content(arguments.data, prepared.items)
+        folder = build_model(arguments, prepared, content)
         trainer = build_trainer(folder, prepared, training)
         with chunked_attention(folder.model):
             estimate = estimate_run(trainer)
@@ -96,18 +94,6 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - start
         return _finish(trainer, folder, prepared, run_folder, seconds)
-
-
-def _build_model_in_memory(arguments: Arguments, prepared: PreparedData, text: ContentVectors | None) -> ModelFolder:
-    """Build the model; one that does not fit is a mistake in the settings."""
-    try:
-        return build_model(arguments, prepared, text)
-    except (RuntimeError, MemoryError) as error:
-        reason = " ".join(str(error).split()) or "out of memory"
-        raise ValueError(
-            f"The model cannot be built: {reason:.200}. Choose a smaller hidden_size, "
-            "intermediate_size or max_position_embeddings."
-        ) from error
 
 
 def load_data(arguments: Arguments, interactions: Tabular | None = None, items: Tabular | None = None) -> PreparedData:
@@ -154,41 +140,6 @@ def _load_prepared(folder: Path, arguments: Arguments, catalogue: Tabular | None
     return prepared
 
 
-def load_text(data: DataArguments, items: Dataset) -> ContentVectors | None:
-    """Encode the text of the catalogue; None where it has none or `text_encoder` is switched off."""
-    if data.text_encoder is None:
-        return None
-    return encode_text(items, data.text_template, data.text_encoder)
-
-
-def build_model(arguments: Arguments, prepared: PreparedData, text: ContentVectors | None) -> ModelFolder:
-    """Return the untrained model with its tokenizer and catalogue."""
-    columns = prepared.items.features.items()
-    config = SeqRecConfig(
-        vocab_size=len(SPECIAL_TOKENS) + len(prepared.items),
-        **dataclasses.asdict(arguments.model),
-        content_sizes={"text": text.vectors.shape[1]} if text is not None else None,
-        content_encoders={"text": _origin(text)} if text is not None else None,
-        display_columns=[name for name, column in columns if column == Value("string") and name != "item_id"],
-    )
-    model = SeqRecForNextItem(config)
-    model.softmax = _softmax(arguments.training, prepared.items)
-    if text is not None:
-        mean, rotation = half_whiten(text.vectors, text.present)
-        vectors = np.pad(text.vectors, ((config.num_special_tokens, 0), (0, 0)))
-        present = np.pad(text.present, (config.num_special_tokens, 0))
-        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in (vectors, present, mean, rotation)]
-        model.model.items.content["text"].set_vectors(*tensors)
-    model.to(device=arguments.training.device)  # type: ignore[call-arg]
-    tokenizer = build_tokenizer(prepared.items["item_id"], config)
-    return ModelFolder(model, tokenizer, prepared.items, preparation=prepared.report)
-
-
-def _origin(content: ContentVectors) -> dict[str, str | None]:
-    """How to make such vectors again, for items that come later."""
-    return {"encoder": content.encoder, "revision": content.revision, "template": content.template}
-
-
 def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecTrainingArguments) -> SeqRecTrainer:
     """Return the trainer of a model on prepared data.
 
@@ -213,7 +164,7 @@ def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecT
             f"dataloader_drop_last leaves out all {len(windows)} windows, as they are fewer than one step takes "
             f"({training.per_device_train_batch_size * training.world_size}). Leave it out, or take smaller batches."
         )
-    if training.id_start == "cooccurrence":
+    if training.id_start == "cooccurrence" and config.use_item_ids:
         start_from_cooccurrence(folder.model, windows, training.seed)
     validation = tokenized["validation"]
     if not len(validation):
@@ -238,28 +189,13 @@ def _objective(config: SeqRecConfig, training: SeqRecTrainingArguments) -> Objec
     return training.objective
 
 
-def _softmax(training: SeqRecTrainingArguments, items: Dataset) -> Softmax:
-    """How the loss is computed."""
-    counts = torch.tensor(items.with_format("numpy")["count"][:], dtype=torch.float64)
-    frequencies = (counts / counts.sum()).to(training.device)
-    narrow = training.softmax_dtype == "bfloat16" or (
-        training.softmax_dtype == "auto" and multiplies_bfloat16(training.device)
-    )
-    dtype = torch.bfloat16 if narrow else torch.float32
-    return Softmax(
-        chunk_size=training.softmax_chunk_size,
-        dtype=dtype,
-        sampling=Sampling(training.softmax_samples, frequencies) if training.softmax_samples else None,
-    )
-
-
 def _announce(
     prepared: PreparedData, model: SeqRecForNextItem, trainer: SeqRecTrainer, threads: int, estimate: Estimate
 ) -> None:
     """Say what the run will do and what it will cost."""
     args, report = trainer.args, prepared.report
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    content = ", ".join(f"{name} ({width})" for name, width in (model.config.content_sizes or {}).items())
+    content = ", ".join(f"{name} {sizes}" for name, sizes in (model.config.content_sizes or {}).items())
     epoch_seconds = estimate.epoch_seconds / args.world_size
     minutes = epoch_seconds * args.num_train_epochs / 60
     source = report["steps"][0]["before"]

@@ -9,14 +9,14 @@ import seqrec
 PACKAGE = Path(seqrec.__file__).parent
 
 LAYERS = [
-    ["extras", "fetching", "folders", "launching", "machine", "metrics", "model", "ranker"],
+    ["extras", "fetching", "finding", "folders", "item_ids", "launching", "machine", "metrics", "model", "ranker"],
     ["data"],
     ["tokenization"],
     ["content", "evaluation", "model_folder", "run_folder", "starting"],
-    ["baselines"],
-    ["arguments"],
-    ["settings"],
-    ["recommender", "trainer"],
+    ["baselines", "data_arguments"],
+    ["arguments", "item_content"],
+    ["catalogue", "settings"],
+    ["building", "recommender", "trainer"],
     ["estimate"],
     ["training"],
     ["tables"],

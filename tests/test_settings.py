@@ -7,11 +7,11 @@ import pytest
 
 from seqrec.arguments import (
     MODEL_SETTINGS,
-    DataArguments,
     ModelArguments,
     SeqRecTrainingArguments,
     _config_help,
 )
+from seqrec.data_arguments import DataArguments
 from seqrec.model import SeqRecConfig
 from seqrec.settings import parse_command_line, parse_settings
 

@@ -8,12 +8,14 @@ import torch
 from safetensors.torch import load_file
 
 import seqrec
+from seqrec.building import build_model
 from seqrec.content import ContentVectors
 from seqrec.data.collation import TrainingWindows
+from seqrec.item_content import ItemContent
 from seqrec.model import SeqRecConfig, SeqRecForNextItem
 from seqrec.settings import parse_settings
 from seqrec.starting import cooccurrence_vectors, nearness, start_from_cooccurrence
-from seqrec.training import build_model, build_trainer
+from seqrec.training import build_trainer
 
 GROUPS = list(range(3, 13)), list(range(13, 23))
 NEVER_TAKEN = [0, 1, 2, 23, 24, 25]  # the special tokens among them
@@ -154,7 +156,7 @@ def test_a_run_starts_from_cooccurrence(toy_settings, toy_prepared, tmp_path, at
         given = {**toy_settings, "attention": attention, "id_start": id_start, "output_dir": str(tmp_path)}
         arguments = parse_settings(given)
         torch.manual_seed(0)
-        folder = build_model(arguments, toy_prepared, None)
+        folder = build_model(arguments, toy_prepared, ItemContent())
         build_trainer(folder, toy_prepared, arguments.training)
         tables[id_start] = folder.model.get_input_embeddings().weight.detach()
     assert torch.equal(tables["random"][:3], tables["cooccurrence"][:3])
@@ -177,7 +179,8 @@ def test_the_same_seed_trains_the_same_from_cooccurrence(train, toy_interactions
 def test_content_stays_as_it_was(toy_settings, toy_prepared, tmp_path):
     arguments = parse_settings({**toy_settings, "id_start": "cooccurrence", "output_dir": str(tmp_path)})
     vectors, present = np.random.default_rng(0).normal(size=(15, 6)).astype(np.float32), np.arange(15) != 4
-    folder = build_model(arguments, toy_prepared, ContentVectors(vectors, present, "some/encoder", "main", "{title}"))
+    text = ContentVectors(vectors * present[:, None], present, {"encoder": "some/encoder", "template": "{title}"})
+    folder = build_model(arguments, toy_prepared, ItemContent({"text": text}))
     before = {name: tensor.clone() for name, tensor in folder.model.state_dict().items()}
     trainer = build_trainer(folder, toy_prepared, arguments.training)
     after = folder.model.state_dict()

@@ -5,18 +5,22 @@ import logging
 import os
 import resource
 
+import numpy as np
 import pyarrow.csv
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import seqrec
+from seqrec.building import build_model
+from seqrec.content import ContentVectors, half_whiten
 from seqrec.data import PreparedData
 from seqrec.estimate import estimate_run
+from seqrec.item_content import ItemContent
 from seqrec.run_folder import RunFolder
 from seqrec.settings import parse_settings
 from seqrec.trainer import WeightAverage
-from seqrec.training import build_model, build_trainer
+from seqrec.training import build_trainer
 
 
 @pytest.fixture
@@ -266,7 +270,7 @@ def test_averaged_weights_by_hand():
 
 def test_the_estimate_leaves_no_trace(toy_settings, toy_prepared, tmp_path):
     arguments = parse_settings({**toy_settings, "output_dir": str(tmp_path)})
-    folder = build_model(arguments, toy_prepared, None)
+    folder = build_model(arguments, toy_prepared, ItemContent())
     trainer = build_trainer(folder, toy_prepared, arguments.training)
     weights = {name: tensor.clone() for name, tensor in folder.model.state_dict().items()}
     state = torch.get_rng_state()
@@ -279,14 +283,15 @@ def test_the_estimate_leaves_no_trace(toy_settings, toy_prepared, tmp_path):
 
 
 def test_content_of_the_catalogue_reaches_the_model(toy_settings, toy_prepared, tmp_path):
-    import numpy as np
-
-    from seqrec.content import ContentVectors
-
     arguments = parse_settings({**toy_settings, "output_dir": str(tmp_path)})
     vectors, present = np.random.default_rng(0).normal(size=(15, 6)).astype(np.float32), np.arange(15) != 4
-    text = ContentVectors(vectors, present, "some/encoder", "main", "{title}")
-    config = build_model(arguments, toy_prepared, text).model.config
-    assert config.content_sizes == {"text": 6}
-    assert config.content_encoders == {"text": {"encoder": "some/encoder", "revision": "main", "template": "{title}"}}
-    assert config.display_columns == ["title", "genres"]
+    origin = {"encoder": "some/encoder", "revision": "main", "template": "{title}"}
+    text = ContentVectors(vectors * present[:, None], present, origin)
+    model = build_model(arguments, toy_prepared, ItemContent({"text": text})).model
+    assert model.config.content_sizes == {"text": [6, 6]}
+    assert model.config.content_encoders == {"text": origin}
+    assert model.config.display_columns == ["title", "genres"]
+    features, stored = model.content_vectors("text")
+    assert stored.tolist() == present.tolist()
+    mean, rotation = half_whiten(vectors, present)
+    torch.testing.assert_close(features[0], torch.from_numpy((vectors[0] - mean) @ rotation), rtol=1e-3, atol=1e-3)

@@ -10,10 +10,14 @@ from transformers import TrainerCallback
 
 import seqrec
 from seqrec.arguments import SeqRecTrainingArguments
+from seqrec.building import build_model
 from seqrec.content import ContentVectors
+from seqrec.item_content import ItemContent
 from seqrec.settings import parse_settings
 from seqrec.trainer import WeightAverage
-from seqrec.training import build_model, build_trainer
+from seqrec.training import build_trainer
+
+NO_CONTENT = ItemContent()
 
 
 @pytest.fixture
@@ -28,9 +32,9 @@ def train(toy_settings):
 def make_trainer(toy_settings, toy_prepared, tmp_path):
     """A trainer on the toy world, before it trains."""
 
-    def make(text=None, **settings):
+    def make(content=NO_CONTENT, **settings):
         arguments = parse_settings({**toy_settings, "output_dir": str(tmp_path / "run"), **settings})
-        return build_trainer(build_model(arguments, toy_prepared, text), toy_prepared, arguments.training)
+        return build_trainer(build_model(arguments, toy_prepared, content), toy_prepared, arguments.training)
 
     return make
 
@@ -149,10 +153,9 @@ def test_narrow_weights_learn_about_what_float32_learns(train, toy_interactions,
 
 
 def test_content_is_projected_by_narrow_weights(make_trainer):
-    text = ContentVectors(
-        torch.randn(15, 6).numpy(), (torch.arange(15) != 4).numpy(), "some/encoder", "main", "{title}"
-    )
-    trainer = make_trainer(text, weights_dtype="bfloat16")
+    origin = {"encoder": "some/encoder", "template": "{title}"}
+    text = ContentVectors(torch.randn(15, 6).numpy(), (torch.arange(15) != 4).numpy(), origin)
+    trainer = make_trainer(ItemContent({"text": text}), weights_dtype="bfloat16")
     content = trainer.ranker.model.items.content["text"]
     features = content.features.clone()
     trainer.train()
@@ -201,10 +204,10 @@ def test_bf16_needs_no_word_about_the_cpu(train, toy_interactions, toy_items, tm
 
 def test_the_estimate_steps_under_the_autocast_of_training(toy_settings, toy_prepared, tmp_path):
     from seqrec.estimate import estimate_run
-    from seqrec.training import build_model, build_trainer
+    from seqrec.training import build_trainer
 
     arguments = parse_settings({**toy_settings, "bf16": True, "output_dir": str(tmp_path)})
-    folder = build_model(arguments, toy_prepared, None)
+    folder = build_model(arguments, toy_prepared, NO_CONTENT)
     trainer = build_trainer(folder, toy_prepared, arguments.training)
     seen = []
     folder.model.model.register_forward_hook(

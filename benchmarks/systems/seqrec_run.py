@@ -17,12 +17,14 @@ import numpy as np
 import transformers
 from common import Curve, StepClock, clock, print_answer
 
+from seqrec.building import build_model
 from seqrec.data.collation import TrainingWindows
+from seqrec.item_content import ItemContent
 from seqrec.machine import keep_freed_memory, share_cores
 from seqrec.model import chunked_attention
 from seqrec.settings import Arguments, parse_command_line
 from seqrec.trainer import SeqRecTrainer
-from seqrec.training import build_model, build_trainer, load_data
+from seqrec.training import build_trainer, load_data
 
 ALWAYS = "--text_encoder none --use_cpu true --save_strategy no --load_best_model_at_end false --disable_tqdm true"
 
@@ -77,7 +79,7 @@ def main(arguments: Arguments, curve: Path | None, target: float) -> None:
     transformers.set_seed(training.seed)
     prepared = load_data(arguments)
     start = clock()
-    trainer = build_trainer(build_model(arguments, prepared, text=None), prepared, training)
+    trainer = build_trainer(build_model(arguments, prepared, ItemContent()), prepared, training)
     if curve:
         validated = Validated(Curve(curve), target, start)
         trainer.add_callback(validated)

@@ -1,17 +1,22 @@
-"""Vectors on disk, kept under a fingerprint of everything that they depend on."""
+"""Vectors on disk: each under the content that it was made of, one file an encoder in one version."""
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable
+import sqlite3
+import zlib
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from seqrec.fetching import cache_dir
-from seqrec.folders import written_whole_file
+
+MADE_BY = 2  # counts up when our own part of making vectors changes
+KEYS_AT_ONCE = 500  # in one query
+TABLE = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB, checksum INTEGER)"
+PATIENCE_S = 60.0  # while another process writes
 
 logger = logging.getLogger(__name__)
 
@@ -28,34 +33,72 @@ def fingerprint(parts: Iterable[str | None]) -> str:
     return digest.hexdigest()
 
 
-def cached_vectors(key: str, num_rows: int, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return the vectors kept under a key, making and keeping them the first time.
+def content_key(content: bytes) -> bytes:
+    """Return what a content is kept under."""
+    return hashlib.sha256(content).digest()
+
+
+class VectorStore:
+    """The vectors of one encoder, whatever catalogue asks for them; a damaged or unwritable file costs time alone.
 
     Args:
-        key: A fingerprint of all that the vectors depend on.
-        num_rows: How many vectors there must be.
-        make: Makes the (num_rows, width) float32 vectors.
+        modality: What is encoded.
+        encoder: Name of the encoder.
+        revision: Its version.
     """
-    path = cache_dir() / "content" / f"{key}.safetensors"
-    if path.is_file():
+
+    def __init__(self, modality: str, encoder: str, revision: str) -> None:
+        name = fingerprint([str(MADE_BY), modality, encoder, revision])
+        self.path: Path | None = cache_dir() / "content" / f"{name}.sqlite"
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+        """Return the vectors, float32, that are here and whole."""
+        if self.path is None or not self.path.is_file():
+            return {}
         try:
-            return _load(path, num_rows)
-        except (SafetensorError, ValueError, OSError) as error:
-            logger.warning("The cached content vectors in %s are damaged (%s); they are made again.", path, error)
-    vectors = make()
-    with written_whole_file(path) as temporary:
-        save_file({"vectors": vectors}, temporary, metadata={"sha256": _sha256(vectors)})
-    return vectors
+            return self._read(keys)
+        except sqlite3.Error as error:
+            logger.warning("The cached content vectors in %s are damaged (%s); they are made again.", self.path, error)
+            self._remove()
+            return {}
 
+    def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
+        """Keep vectors (len(keys), width)."""
+        if self.path is None:
+            return
+        blobs = [np.ascontiguousarray(vector, dtype="<f4").tobytes() for vector in vectors]
+        rows = [(key, blob, zlib.crc32(key + blob)) for key, blob in zip(keys, blobs, strict=True)]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.path, timeout=PATIENCE_S)) as file, file:
+                file.execute(TABLE)
+                file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
+        except (sqlite3.Error, OSError) as error:
+            logger.warning("Content vectors cannot be kept in %s (%s), so they will be made again.", self.path, error)
+            self.path = None
 
-def _load(path: Path, num_rows: int) -> np.ndarray:
-    with safe_open(path, framework="numpy") as file:
-        vectors: np.ndarray = file.get_tensor("vectors")
-        checksum = (file.metadata() or {}).get("sha256")
-    if len(vectors) != num_rows or checksum != _sha256(vectors):
-        raise ValueError(f"{len(vectors)} vectors, expected {num_rows}, or not the bytes that were written")
-    return vectors
+    def _read(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+        assert self.path is not None
+        found, num_damaged = {}, 0
+        with closing(sqlite3.connect(self.path, timeout=PATIENCE_S)) as file:
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                asked = keys[start : start + KEYS_AT_ONCE]
+                places = ", ".join("?" * len(asked))
+                for key, blob, checksum in file.execute(
+                    f"SELECT key, vector, checksum FROM vectors WHERE key IN ({places})", asked
+                ):
+                    if zlib.crc32(key + blob) == checksum:
+                        found[key] = np.frombuffer(blob, dtype="<f4")
+                    else:
+                        num_damaged += 1
+        if num_damaged:
+            logger.warning("%d cached content vectors in %s are damaged; they are made again.", num_damaged, self.path)
+        return found
 
-
-def _sha256(vectors: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest()
+    def _remove(self) -> None:
+        assert self.path is not None
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("The damaged file %s cannot be removed (%s); nothing is kept.", self.path, error)
+            self.path = None

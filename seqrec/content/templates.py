@@ -45,6 +45,15 @@ def render_texts(items: Dataset, template: str) -> list[str | None]:
     return [_join(words, values) for values in rows]
 
 
+def fields_of(template: str) -> list[str]:
+    """Return the columns that a template names.
+
+    >>> fields_of("{title} ({year})")
+    ['title', 'year']
+    """
+    return list(dict.fromkeys(_parse(template)[1]))
+
+
 def default_text_template(items: Dataset) -> str | None:
     """Join all text columns of a catalogue, or return None if it has none.
 

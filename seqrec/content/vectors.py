@@ -1,66 +1,201 @@
-"""From a catalogue to content vectors: the one call that training and `add_items` make."""
+"""From columns of items to content vectors: the one way of training and of items that come later."""
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, LargeList, List
+from tqdm.auto import tqdm
 
-from seqrec.content.cache import cached_vectors, fingerprint
-from seqrec.content.encoders import TextEncoder
-from seqrec.content.sources import DEFAULT_TEXT_ENCODER, find_encoder
-from seqrec.content.templates import default_text_template, render_texts
+from seqrec.content.cache import VectorStore, content_key
+from seqrec.content.encoders import Encoder, load_encoder
+from seqrec.content.media import Media, media_cells
+from seqrec.content.sources import EncoderSource, find_encoder
+from seqrec.content.templates import render_texts
+
+CHUNK = 1024  # contents that are encoded before their vectors are kept
+NAMED_AT_MOST = 5  # items in a message
+ENCODED = ("text", "image", "audio")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ContentVectors:
-    """The content of a catalogue in one modality, row by row.
+    """The content of items in one modality, row by row.
 
     Attributes:
         vectors: (num_items, width) float32; zeros where an item has no content.
         present: (num_items,) booleans.
-        encoder: Hub id, or the base name of a local folder.
-        revision: The encoder's version: a commit on the Hub, or `sha256:` and the hash of its weights.
-        template: How an item's text was put together.
+        origin: How to make such vectors again: `encoder` and `revision` with a `template` (text) or a `column` (image,
+            audio), or the `column` alone that holds finished vectors.
     """
 
     vectors: np.ndarray
     present: np.ndarray
-    encoder: str
-    revision: str
-    template: str
+    origin: dict[str, Any]
 
 
-def encode_text(
-    items: Dataset, template: str | None = None, encoder: str = DEFAULT_TEXT_ENCODER, revision: str | None = None
-) -> ContentVectors | None:
-    """Return the text vectors of a catalogue, from the cache if they were made before; None if no item has a text.
+def encode_content(
+    items: Dataset,
+    modality: str,
+    origin: Mapping[str, Any],
+    encoder: str | None = None,
+    media_folder: str | Path | None = None,
+) -> ContentVectors:
+    """Return the vectors of items in one modality; what was encoded before comes from the cache.
 
     Args:
-        items: The catalogue.
-        template: Words and `{column}` fields; None joins all text columns.
-        encoder: Hub id or folder of the text encoder.
-        revision: The version of the encoder that is wanted; None takes what is there.
+        items: Rows with `item_id` and the columns that `origin` names.
+        modality: `text`, `image`, `audio`, or any other name for finished vectors.
+        origin: As in `ContentVectors`; without a revision, the version that is there.
+        encoder: Where the encoder is, if not under its name: the folder of one that was local.
+        media_folder: What relative paths of images and audio start from; the working directory by default.
 
     Raises:
-        ValueError: The template does not fit the items, or the encoder's folder holds no such model.
+        ValueError: A content cannot be read, or is no vector of the right width; the message names the items. Or the
+            template does not fit the items, or the encoder's folder holds no such model.
         OSError: The Hub does not answer, or does not have the encoder.
     """
-    template = template or default_text_template(items)
-    if template is None:
-        return None
-    texts = render_texts(items, template)
-    present = np.array([text is not None for text in texts], dtype=bool)
-    if not present.any():
-        logger.warning("No item has a text under the template %r; the items stay without text.", template)
-        return None
-    source = find_encoder(encoder, revision)
-    unique = sorted({text for text in texts if text is not None})  # the order of the catalogue plays no part
-    key = fingerprint([source.name, source.revision, *unique])
-    unique_vectors = cached_vectors(key, len(unique), lambda: TextEncoder.from_source(source).encode(unique))
-    row_of = {text: row for row, text in enumerate(unique)}
-    vectors = np.zeros((len(texts), unique_vectors.shape[1]), np.float32)
-    vectors[present] = unique_vectors[[row_of[text] for text in texts if text is not None]]
-    return ContentVectors(vectors, present, source.name, source.revision, template)
+    if modality not in ENCODED:
+        return _finished_vectors(items, dict(origin))
+    contents: Sequence[str | Media | None]
+    if modality == "text":
+        contents = render_texts(items, origin["template"])
+    else:
+        column = items.with_format("arrow")[:][origin["column"]]
+        contents = media_cells(column, origin["column"], None if media_folder is None else Path(media_folder))
+    source = find_encoder(encoder or origin["encoder"], origin.get("revision"))
+    vectors, unreadable = _vectors(modality, source, contents)
+    if unreadable:
+        ids = items["item_id"]
+        some = ", ".join(f"{ids[row]!r} ({why})" for row, why in list(unreadable.items())[:NAMED_AT_MOST])
+        raise ValueError(
+            f"The {modality} of {len(unreadable)} of {len(ids)} items cannot be read: {some}. Repair it, or leave "
+            "their cells empty: an item may lack content. The others are in the cache and will not be encoded again."
+        )
+    present = np.array([content is not None for content in contents], dtype=bool)
+    made = {"encoder": source.name, "revision": source.revision}
+    how = {"template": origin["template"]} if modality == "text" else {"column": origin["column"]}
+    return ContentVectors(vectors, present, made | how)
+
+
+@lru_cache(maxsize=len(ENCODED))
+def loaded_encoder(modality: str, source: EncoderSource) -> Encoder:
+    """Return an encoder, which stays in memory for the next call; `loaded_encoder.cache_clear()` lets it go."""
+    return load_encoder(modality, source)
+
+
+def _vectors(
+    modality: str, source: EncoderSource, contents: Sequence[str | Media | None]
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Vectors (num_contents, width), and why some contents could not be read."""
+    keys: dict[int, bytes] = {}
+    unreadable: dict[int, str] = {}
+    for row, content in enumerate(contents):
+        if content is not None:
+            try:
+                keys[row] = content_key(_bytes_of(content))
+            except (OSError, UnicodeEncodeError) as error:
+                unreadable[row] = _reason(error)
+    first_row = {key: row for row, key in reversed(keys.items())}  # equal contents are encoded once
+    store = VectorStore(modality, source.name, source.revision)
+    found = store.get(list(first_row))
+    rows = [row for key, row in first_row.items() if key not in found]
+    reasons: dict[bytes, str] = {}
+    if rows or not found:
+        encoder = loaded_encoder(modality, source)
+        width = encoder.width
+        rows.sort(key=lambda row: (-len(contents[row]), row) if modality == "text" else (0, row))  # type: ignore[arg-type]
+        _encode(encoder, rows, contents, keys, store, found, reasons)
+    else:
+        width = len(next(iter(found.values())))
+    vectors = np.zeros((len(contents), width), np.float32)
+    for row, key in keys.items():
+        if key in reasons:
+            unreadable[row] = reasons[key]
+        else:
+            vectors[row] = found[key]
+    return vectors, dict(sorted(unreadable.items()))
+
+
+def _encode(
+    encoder: Encoder,
+    rows: list[int],
+    contents: Sequence[str | Media | None],
+    keys: Mapping[int, bytes],
+    store: VectorStore,
+    found: dict[bytes, np.ndarray],
+    reasons: dict[bytes, str],
+) -> None:
+    """Encode the contents of rows into `found`, and say in `reasons` what could not be read."""
+    num_cut = 0
+    label = f"Encoding {encoder.modality} ({encoder.name})"
+    with tqdm(total=len(rows), desc=label, unit="item", disable=None) as bar:
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            encoded = encoder.encode([_input_of(contents[row]) for row in chunk], advance=bar.update)
+            num_cut += encoded.num_cut
+            reasons |= {keys[chunk[place]]: why for place, why in encoded.unreadable.items()}
+            good = [place for place in range(len(chunk)) if place not in encoded.unreadable]
+            store.put([keys[chunk[place]] for place in good], encoded.vectors[good])
+            found |= {keys[chunk[place]]: encoded.vectors[place] for place in good}
+    if num_cut:
+        message = "%d of %d contents (%s) are longer than the %s that %s reads; their ends were cut off."
+        logger.warning(message, num_cut, len(rows), encoder.modality, encoder.reads, encoder.name)
+
+
+def _bytes_of(content: str | Media) -> bytes:
+    return content.encode() if isinstance(content, str) else content.read()
+
+
+def _input_of(content: str | Media | None) -> Any:
+    """What an encoder reads; a file that has gone in the meantime is empty."""
+    if not isinstance(content, Media):
+        return content
+    try:
+        return content.read()
+    except OSError:
+        return b""
+
+
+def _reason(error: OSError | UnicodeEncodeError) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return "no Unicode text: read its file as UTF-8"
+    return (error.strerror or type(error).__name__).lower() + (f": {error.filename}" if error.filename else "")
+
+
+def _finished_vectors(items: Dataset, origin: dict[str, Any]) -> ContentVectors:
+    """Vectors out of a column of lists of numbers."""
+    name, ids = origin["column"], items["item_id"]
+    feature = items.features[name]
+    if not isinstance(feature, List | LargeList) and feature.dtype != "null":
+        raise ValueError(f"The column {name!r} of vector_columns is of the type {feature}; expected lists of numbers.")
+    cells = items.with_format(None)[name]
+    present = np.array([cell is not None and len(cell) > 0 for cell in cells], dtype=bool)
+    width = origin.get("width") or next((len(cell) for cell in cells if cell is not None and len(cell)), 0)
+    vectors = np.zeros((len(ids), width), np.float32)
+    for row in np.flatnonzero(present):
+        vectors[row] = _vector(name, cells[row], ids[row], width)
+    return ContentVectors(vectors, present, {"column": name, "width": width})
+
+
+def _vector(name: str, cell: Sequence[Any], item: str, width: int) -> np.ndarray:
+    """One finished vector, checked."""
+    wrong: Callable[[str], ValueError] = lambda what: ValueError(  # noqa: E731
+        f"The vector of item {item!r} in the column {name!r} {what}; expected {width} finite numbers. Make it again, "
+        "or leave it empty."
+    )
+    if len(cell) != width:
+        raise wrong(f"has {len(cell)} numbers")
+    try:
+        vector = np.asarray(cell, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise wrong("holds something else than numbers") from None
+    if not np.isfinite(vector).all():
+        raise wrong("holds NaN or infinity")
+    return vector

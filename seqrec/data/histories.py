@@ -1,6 +1,7 @@
 """All users' histories in one flat table, and the rows that a split cuts out of it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -66,10 +67,36 @@ class Histories:
             columns["timestamps"] = _lists(pa.array(self.timestamps[shown]), split.history_lengths)
         return pa.table(columns)
 
-    def item_counts(self, split: SplitRows) -> IntArray:
-        """Return how often each item number is in the histories that a split shows, shape (items,)."""
+    def item_counts(self) -> IntArray:
+        """Return how often each item number is in the histories, shape (items,)."""
+        return np.bincount(self.items, minlength=len(self.item_ids))
+
+    def shown_in(self, split: SplitRows, without: np.ndarray[Any, np.dtype[np.bool_]] | None = None) -> "Histories":
+        """Return the histories that a split shows, as if there were no others.
+
+        Args:
+            split: Which users, and how much of each.
+            without: Item numbers whose events are left out, shape (items,); users who have no others go, too.
+        """
         shown = event_positions(self.starts[split.users], split.history_lengths)
-        return np.bincount(self.items[shown], minlength=len(self.item_ids))
+        users = np.repeat(split.users, split.history_lengths)
+        if without is not None:
+            kept = ~without[self.items[shown]]
+            shown, users = shown[kept], users[kept]
+        starts = np.flatnonzero(np.diff(users, prepend=-1))
+        return Histories(
+            user_ids=self.user_ids.take(pa.array(users[starts])),
+            starts=starts,
+            lengths=np.diff(starts, append=len(users)),
+            items=self.items[shown],
+            item_ids=self.item_ids,
+            timestamps=None if self.timestamps is None else self.timestamps[shown],
+        )
+
+    def whole(self) -> pa.Table:
+        """Return every history whole, as `rows` does, with nothing that is asked for."""
+        users = np.arange(len(self.lengths))
+        return self.rows(SplitRows(users, self.lengths, np.zeros_like(users)))
 
     def _external(self, positions: IntArray) -> pa.Array:
         """Ids of events; in the type for long text where they are more than the usual one can address."""
@@ -88,9 +115,7 @@ def histories_of(interactions: pa.Table) -> pa.Table:
         interactions: Canonical columns, as `load_interactions` returns them.
     """
     numbered, user_ids, item_ids = number_ids(interactions)
-    histories = Histories.from_sorted(in_order(numbered), user_ids, item_ids)
-    users = np.arange(len(histories.lengths))
-    return histories.rows(SplitRows(users, histories.lengths, np.zeros_like(users))).drop_columns("targets")
+    return Histories.from_sorted(in_order(numbered), user_ids, item_ids).whole().drop_columns("targets")
 
 
 def _lists(values: pa.Array, lengths: IntArray) -> pa.Array:

@@ -33,7 +33,7 @@ def check_leaks(dataset: DatasetDict, split: Mapping[str, Any]) -> None:
     Every user has one row a split, and events in the order of their times. The training history is where a user's
     validation and test histories begin, and all of the validation history. The test history goes on with the
     validation target, and with `leave_one_out` ends with it; with `global_time` no event that is shown is at or after
-    the cut of its split.
+    the cut of its split. Where the split has `cold_items`, items of no training history are passed over.
 
     Args:
         dataset: Splits `train`, `validation`, `test`, as in `PreparedData`.
@@ -56,7 +56,8 @@ def check_leaks(dataset: DatasetDict, split: Mapping[str, Any]) -> None:
             about = split.get(period)
             _check_cut(name, of_split, period, about.get("cut") if isinstance(about, Mapping) else None)
     for name in ASKED:
-        _check_start(name, rows["train"], rows[name])
+        shown = _without_cold(rows[name], rows["train"]) if "cold_items" in split else rows[name]
+        _check_start(name, rows["train"], shown)
     _check_next(rows["validation"], rows["test"], ends=split["name"] == "leave_one_out")
 
 
@@ -142,6 +143,14 @@ def _check_cut(name: str, rows: _Rows, period: str, cut: Any) -> None:
         )
     shown = f"shows an event at or after {cut}, the beginning of {period}; expected earlier events only"
     _refuse_event(rows, rows.times >= cut, name, shown)
+
+
+def _without_cold(rows: _Rows, train: _Rows) -> _Rows:
+    """The rows without the events of items that no training history has."""
+    kept = np.isin(rows.items, train.items)
+    lengths = np.bincount(np.repeat(np.arange(len(rows.lengths)), rows.lengths)[kept], minlength=len(rows.lengths))
+    times = None if rows.times is None else rows.times[kept]
+    return _Rows(rows.users, lengths.cumsum() - lengths, lengths, rows.items[kept], rows.targets, times)
 
 
 def _check_start(name: str, train: _Rows, rows: _Rows) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
 from seqrec.data.catalogue import build_catalogue
@@ -24,6 +25,7 @@ from seqrec.folders import read_json, write_json, written_whole
 ITEMS_FILE = "items.parquet"
 REPORT_FILE = "preparation.json"
 TIME_FRACTION = 0.1  # of the interactions: the test period of global_time, unless another one is asked for
+COLD_SEED = 0  # of the items that cold_item_fraction draws
 FOLDER_NAMES = ("train", "validation", "test", "dataset_dict.json", ITEMS_FILE, REPORT_FILE)
 COUNTS = {"num_users": int, "num_items": int, "num_interactions": int}
 STEP_ENTRIES = {"name": str, "before": dict, "after": dict}
@@ -134,6 +136,7 @@ def prepare(
     drop_duplicates: bool = True,
     burst_seconds: float | None = None,
     max_daily_interactions: int | None = None,
+    cold_item_fraction: float = 0.0,
 ) -> PreparedData:
     """Clean interactions, split them and put the catalogue beside them.
 
@@ -154,6 +157,9 @@ def prepare(
         burst_seconds: Leave out an event that comes at most so many seconds after the same user's last event with the
             same item.
         max_daily_interactions: Leave out users with more events than this within any 24 hours of the source.
+        cold_item_fraction: Share of the items whose events are taken out of the training histories, so that
+            evaluation can say how items rank that nobody has taken yet. Histories and targets of validation and test
+            keep them.
 
     Raises:
         ValueError: A table cannot be read, a setting does not fit it, or no interaction is left.
@@ -166,7 +172,12 @@ def prepare(
         "burst_seconds": burst_seconds,
         "max_daily_interactions": max_daily_interactions,
     }
-    settings = {"split": split, "time_fraction": _time_fraction(split, time_fraction), **cleaning}
+    settings = {
+        "split": split,
+        "time_fraction": _time_fraction(split, time_fraction),
+        **cleaning,
+        "cold_item_fraction": cold_item_fraction,
+    }
     _check_settings(log, settings)
     source = describe_source(interactions, log)
     ticks = ticks_per_second(log)
@@ -178,21 +189,23 @@ def prepare(
         raise ValueError(_nothing_left(source["num_interactions"], steps, settings))
     histories = Histories.from_sorted(kept, user_ids, item_ids)
     splits, cuts = _cut(histories, settings)
-    total_counts = np.bincount(histories.items, minlength=len(item_ids))
-    catalogue, coverage = build_catalogue(item_ids, histories.item_counts(splits["train"]), total_counts, content)
+    cold = _cold_items(histories, cold_item_fraction)
+    train = histories.shown_in(splits["train"], without=cold)
+    catalogue, coverage = build_catalogue(item_ids, train.item_counts(), histories.item_counts(), content)
     report = {
         "source": source,
         "settings": settings,
         "steps": steps,
         "order": ["timestamp", "row"] if ticks else ["row"],
         "ticks_per_second": ticks,
-        "split": _split_report(settings, splits, cuts),
+        "split": _split_report(settings, splits, cuts) | _cold_report(cold, len(train.items), splits["train"]),
         "content": coverage,
         "num_users": len(histories.user_ids),
         "num_items": catalogue.num_rows,
         "num_interactions": kept.num_rows,
     }
-    dataset = datasets.DatasetDict({name: datasets.Dataset(histories.rows(rows)) for name, rows in splits.items()})
+    tables = {name: train.whole() if name == "train" else histories.rows(rows) for name, rows in splits.items()}
+    dataset = datasets.DatasetDict({name: datasets.Dataset(table) for name, table in tables.items()})
     check_leaks(dataset, report["split"])
     return PreparedData(dataset, datasets.Dataset(catalogue), report)
 
@@ -218,6 +231,11 @@ def _check_settings(log: pa.Table, settings: Mapping[str, Any]) -> None:
     if settings["min_interactions"] < 1:
         raise ValueError(
             f"min_interactions={settings['min_interactions']}; expected at least 1, which keeps every user and item."
+        )
+    if not 0 <= settings["cold_item_fraction"] < 1:
+        raise ValueError(
+            f"cold_item_fraction={settings['cold_item_fraction']}; expected a share of the items, at least 0 and "
+            "below 1."
         )
     if settings["burst_seconds"] is not None and not 0 < settings["burst_seconds"] < math.inf:
         raise ValueError(f"burst_seconds={settings['burst_seconds']}; expected a number of seconds above 0.")
@@ -246,6 +264,26 @@ def _nothing_left(num_rows: int, steps: list[dict[str, Any]], settings: dict[str
         f"No interaction is left of {num_rows:,} ({counts}) with the settings {settings}; expected some. "
         "Lower min_interactions or min_value, or bring more data."
     )
+
+
+def _cold_items(histories: Histories, fraction: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Draw so large a share of the items that have an event, always the same of the same items, shape (items,)."""
+    cold = np.zeros(len(histories.item_ids), dtype=bool)
+    taken = np.flatnonzero(histories.item_counts())
+    by_id = taken[pc.sort_indices(histories.item_ids.take(pa.array(taken))).to_numpy()]
+    drawn = np.random.default_rng(COLD_SEED).permutation(len(by_id))[: round(fraction * len(by_id))]
+    cold[by_id[drawn]] = True
+    return cold
+
+
+def _cold_report(
+    cold: np.ndarray[Any, np.dtype[np.bool_]], num_left: int, train: SplitRows
+) -> dict[str, dict[str, int]]:
+    """What was taken out of training, if anything."""
+    if not cold.any():
+        return {}
+    num_taken_out = int(train.history_lengths.sum()) - num_left
+    return {"cold_items": {"num_items": int(cold.sum()), "num_train_interactions_taken_out": num_taken_out}}
 
 
 def _cut(histories: Histories, settings: Mapping[str, Any]) -> tuple[dict[str, SplitRows], dict[str, int]]:

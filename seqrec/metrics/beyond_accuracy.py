@@ -71,6 +71,18 @@ def popularity_at_k(lists: Positions, train_counts: npt.ArrayLike, k: int) -> fl
     return _mean_of_lists(np.asarray(train_counts, dtype=np.float64), lists[:, :k])
 
 
+def cold_items_at_k(lists: Positions, train_counts: npt.ArrayLike, k: int) -> float:
+    """Return the share of recommended items that training never saw, mean over each list, then over the lists.
+
+    NaN where training saw the whole catalogue.
+
+    >>> cold_items_at_k(np.array([[0, 1], [0, -1]]), train_counts=[3, 0], k=2)
+    0.25
+    """
+    cold = np.asarray(train_counts) == 0
+    return _mean_of_lists(cold.astype(np.float64), lists[:, :k]) if cold.any() else float("nan")
+
+
 def diversity_at_k(lists: Positions, content: Content, k: int) -> float:
     """Return how different the items of a list are: 1 - cosine of their content, mean over its pairs, then over lists.
 
@@ -108,7 +120,8 @@ def list_metrics(
 ) -> dict[str, float]:
     """Return every measure of the lists at every cut, `{"coverage@10": ..., "gini@10": ..., ...}`.
 
-    A measure that the lists do not allow (diversity without content, anything of empty lists) is left out.
+    A measure that the lists do not allow (diversity without content, cold items where there are none, anything of
+    empty lists) is left out.
 
     Args:
         lists: (num_users, length), positions in the catalogue, best first; -1 where a list is shorter.
@@ -123,6 +136,7 @@ def list_metrics(
         values[f"gini@{cut}"] = gini_at_k(lists, num_items, cut)
         values[f"novelty@{cut}"] = novelty_at_k(lists, train_counts, cut)
         values[f"popularity@{cut}"] = popularity_at_k(lists, train_counts, cut)
+        values[f"cold_items@{cut}"] = cold_items_at_k(lists, train_counts, cut)
         if content is not None:
             values[f"diversity@{cut}"] = diversity_at_k(lists, content, cut)
     return {name: value for name, value in values.items() if not np.isnan(value)}

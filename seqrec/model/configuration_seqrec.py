@@ -1,7 +1,7 @@
 """The shape of a sequential recommender."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import transformers
 
@@ -14,6 +14,8 @@ if int(transformers.__version__.split(".")[0]) < 5:
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
+
+ATTRIBUTES = "attributes"  # the modality of categories and numbers, which no encoder makes
 
 
 @strict
@@ -35,8 +37,16 @@ class SeqRecConfig(PreTrainedConfig):
             it (`previous`), or plus the mean of the nearest visible items on both sides (`neighbours`).
         similarity: `dot` product of state and item vector, or `cosine` divided by `temperature`.
         temperature: Divisor of cosine scores; unused by `dot`.
-        content_sizes: Width of the content vector of each modality, e.g. `{"text": 384}`; empty for ids alone.
-        content_encoders: Which encoder made the content vectors of each modality: `encoder`, `revision`, `template`.
+        use_item_ids: Whether trained items have an embedding of their own, beside their content.
+        num_trained_tokens: Tokens that training saw, special ones included; those after them have content alone.
+            All of them by default.
+        content_sizes: Sizes of each modality: `[width, kept features]` of vectors, e.g. `{"text": [384, 256]}`, and
+            `{"attributes": [known values, values an item, numbers]}`; empty for ids alone.
+        content_encoders: How the content of each modality is made from the columns of an item.
+        fusion: How content joins an item's vector: `sum`, or `gate`, weights for each dimension and source that a
+            learned layer reads from all of them.
+        id_dropout_prob: Probability that training switches an item's own embedding off for a step, so that content
+            alone learns to carry an item.
         display_columns: Columns of `items.parquet` that recommendations show.
         hidden_dropout_prob: Dropout of the input and of both branches of a block.
         attention_probs_dropout_prob: Dropout of the attention weights.
@@ -63,8 +73,12 @@ class SeqRecConfig(PreTrainedConfig):
     mask_query: Literal["plain", "previous", "neighbours"] = "neighbours"
     similarity: Literal["dot", "cosine"] = "cosine"
     temperature: float = 0.05
-    content_sizes: dict[str, int] | None = None
-    content_encoders: dict[str, dict[str, str | None]] | None = None
+    use_item_ids: bool = True
+    num_trained_tokens: int | None = None
+    content_sizes: dict[str, list[int]] | None = None
+    content_encoders: dict[str, dict[str, Any]] | None = None
+    fusion: Literal["sum", "gate"] = "sum"
+    id_dropout_prob: float = 0.0
     display_columns: list[str] | None = None
     hidden_dropout_prob: float = 0.2
     attention_probs_dropout_prob: float = 0.0
@@ -81,9 +95,6 @@ class SeqRecConfig(PreTrainedConfig):
         for name in ("hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
-        for modality, size in (self.content_sizes or {}).items():
-            if size < 1 or not modality.isidentifier():
-                raise ValueError(f"content_sizes={{{modality!r}: {size}}} must be a name and at least 1 channel.")
         if self.num_hidden_layers < 0:
             raise ValueError(f"num_hidden_layers={self.num_hidden_layers} must not be negative.")
         if self.hidden_size % self.num_attention_heads:
@@ -96,9 +107,32 @@ class SeqRecConfig(PreTrainedConfig):
                 f"vocab_size={self.vocab_size} leaves no item beside {self.num_special_tokens} special tokens."
             )
 
+        if not self.num_special_tokens <= self.num_trained <= self.vocab_size:
+            raise ValueError(
+                f"num_trained_tokens={self.num_trained_tokens} must be at least {self.num_special_tokens} and at most "
+                f"vocab_size={self.vocab_size}."
+            )
+
+    def validate_content(self) -> None:
+        """Every modality has a name and sizes, and an item has something to be known by."""
+        for modality, sizes in (self.content_sizes or {}).items():
+            whole = len(sizes) == (3 if modality == ATTRIBUTES else 2) and min(sizes) >= 0 and max(sizes) >= 1
+            if not whole or not modality.isidentifier() or (modality != ATTRIBUTES and not 1 <= sizes[1] <= sizes[0]):
+                raise ValueError(
+                    f"content_sizes={{{modality!r}: {sizes}}} must be a name and [width, kept features], or for "
+                    f"{ATTRIBUTES!r} [known values, values an item, numbers]."
+                )
+        if not self.use_item_ids and not self.content_sizes:
+            raise ValueError("use_item_ids=False leaves nothing to know items by, as they have no content. Give some.")
+        if self.id_dropout_prob and not self.content_sizes:
+            raise ValueError(
+                f"id_dropout_prob={self.id_dropout_prob} leaves nothing to know an item by, as items have no content. "
+                "Give some, or leave it out."
+            )
+
     def validate_probabilities(self) -> None:
         """Dropouts are probabilities below one, and what divides is not so small that nothing finite is left."""
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "item_dropout_prob"):
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "item_dropout_prob", "id_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1.")
         for name, least in {"temperature": 1e-6, "layer_norm_eps": 1e-12, "initializer_range": 0.0}.items():
@@ -114,3 +148,13 @@ class SeqRecConfig(PreTrainedConfig):
     def num_special_tokens(self) -> int:
         """Tokens before the first item: their ids are the lowest."""
         return max(self.pad_token_id, self.unk_token_id, self.mask_token_id) + 1
+
+    @property
+    def num_trained(self) -> int:
+        """Tokens that training saw: `num_trained_tokens`, or all."""
+        return self.vocab_size if self.num_trained_tokens is None else self.num_trained_tokens
+
+    @property
+    def num_id_rows(self) -> int:
+        """Tokens with an embedding of their own: the special ones at least."""
+        return self.num_trained if self.use_item_ids else self.num_special_tokens

@@ -1,70 +1,113 @@
 """Items to vectors, and a history to the encoder's input."""
 
+from collections.abc import Mapping
+from typing import cast
+
 import torch
 from torch import nn
 
 from .blocks import Dropout
 from .configuration_seqrec import SeqRecConfig
+from .content import Rows, StoredContent, build_content
 
-
-class ContentProjection(nn.Module):
-    """Frozen content vectors of one modality, brought to the width of the model.
-
-    `features` are the encoder's vectors after the fitted `mean` and `rotation`; new items pass through the same two.
-    """
-
-    features: torch.Tensor  # (vocab, width)
-    present: torch.Tensor  # (vocab,)
-    mean: torch.Tensor  # (width,)
-    rotation: torch.Tensor  # (width, width)
-
-    def __init__(self, config: SeqRecConfig, width: int) -> None:
-        super().__init__()
-        self.register_buffer("features", torch.zeros(config.vocab_size, width, dtype=torch.float16))
-        self.register_buffer("present", torch.zeros(config.vocab_size, dtype=torch.bool))
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("rotation", torch.eye(width))
-        self.projection = nn.Linear(width, config.hidden_size, bias=False)
-
-    @torch.no_grad()
-    def set_vectors(
-        self, vectors: torch.Tensor, present: torch.Tensor, mean: torch.Tensor, rotation: torch.Tensor
-    ) -> None:
-        """Store the encoder's vectors of all tokens.
-
-        Args:
-            vectors: (vocab, width), as the encoder gave them.
-            present: (vocab,), False where an item has no such content: it then contributes nothing.
-            mean: (width,), subtracted.
-            rotation: (width, width), applied to what is left.
-        """
-        self.mean.copy_(mean)
-        self.rotation.copy_(rotation)
-        self.present.copy_(present)
-        self.features.copy_(((vectors - self.mean) @ self.rotation) * present[:, None])
-
-    def forward(self, token_ids: torch.Tensor | None = None) -> torch.Tensor:
-        """Return what content adds to each token's vector (vocab, hidden), or to those asked for (count, hidden)."""
-        features = self.features if token_ids is None else self.features[token_ids]
-        return self.projection(features.to(self.projection.weight.dtype))
+ALL = slice(None)
 
 
 class ItemEmbeddings(nn.Module):
-    """One vector a token: id embedding plus projected content. The only place where content joins."""
+    """One vector a token: id embedding plus content. The only place where content joins.
+
+    The id table ends with the items that training saw; those after it have content alone.
+    """
+
+    removed: torch.Tensor  # (vocab,), True for items that are not ranked any more
 
     def __init__(self, config: SeqRecConfig) -> None:
         super().__init__()
-        self.ids = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.content = nn.ModuleDict(
-            {modality: ContentProjection(config, width) for modality, width in (config.content_sizes or {}).items()}
-        )
+        self.config = config
+        self.ids = nn.Embedding(config.num_id_rows, config.hidden_size)
+        self.content = build_content(config)
+        self.register_buffer("removed", torch.zeros(config.vocab_size, dtype=torch.bool))
+        num_sources = len(self.content) + config.use_item_ids
+        width = num_sources * config.hidden_size
+        self.gate = nn.Linear(width, width) if config.fusion == "gate" and num_sources > 1 else None
 
-    def forward(self, token_ids: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the vector of each token (vocab, hidden), or of those asked for (count, hidden)."""
-        vectors = self.ids.weight if token_ids is None else self.ids(token_ids)
-        for projection in self.content.values():
-            vectors = vectors + projection(token_ids)
-        return vectors
+    def forward(self, tokens: torch.Tensor | slice = ALL) -> torch.Tensor:
+        """Return the vectors (..., hidden) of tokens of any shape, or (count, hidden) of a stretch of them, or of all.
+
+        Where ids are dropped in training, one draw serves a whole call.
+        """
+        if isinstance(tokens, torch.Tensor) and tokens.dim() != 1:
+            return self(tokens.flatten()).unflatten(0, tokens.shape)
+        numbers = self._numbers(tokens)
+        is_item = numbers >= self.config.num_special_tokens
+        has_id = numbers < len(self.ids.weight)
+        ids = self._id_rows(tokens, has_id)
+        if self.training and self.config.id_dropout_prob > 0:
+            dropped = torch.rand(len(numbers), device=numbers.device) < self.config.id_dropout_prob
+            has_id = has_id & ~(dropped & is_item)
+            ids = ids * has_id[:, None]
+        if not len(self.content):
+            return ids
+        return self._fuse(ids, has_id, is_item, [part(part.rows(tokens)) for part in self._parts()])
+
+    def encode(self, rows: Mapping[str, Rows]) -> torch.Tensor:
+        """Return the vectors (count, hidden) of items that are not in the catalogue, by the rows of each modality."""
+        contents = [part(rows[modality]) for modality, part in self.content.items()]
+        is_item = torch.ones(len(contents[0]), dtype=torch.bool, device=contents[0].device)
+        return self._fuse(torch.zeros_like(contents[0]), ~is_item, is_item, contents)
+
+    def has_vector(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Say of tokens of any shape whether anything is known of them: an id embedding, or content."""
+        known = token_ids < len(self.ids.weight)
+        for part in self._parts():
+            known = known | part.present[token_ids]
+        return known
+
+    def rankable(self) -> torch.Tensor:
+        """Say of all tokens (vocab,) whether they are items that lists may hold."""
+        numbers = self._numbers(ALL)
+        return (numbers >= self.config.num_special_tokens) & self.has_vector(numbers) & ~self.removed
+
+    @torch.no_grad()
+    def resize(self, vocab_size: int) -> None:
+        """Make room for more tokens, or forget the last ones; the id table stays as it is."""
+        self.removed = torch.cat([self.removed, self.removed.new_zeros(max(0, vocab_size - len(self.removed)))])
+        self.removed = self.removed[:vocab_size].clone()
+        for part in self._parts():
+            part.resize(vocab_size)
+
+    def _numbers(self, tokens: torch.Tensor | slice) -> torch.Tensor:
+        if isinstance(tokens, slice):
+            return torch.arange(*tokens.indices(len(self.removed)), device=self.removed.device)
+        return tokens
+
+    def _id_rows(self, tokens: torch.Tensor | slice, has_id: torch.Tensor) -> torch.Tensor:
+        """Id embeddings (count, hidden), zero where there are none."""
+        table = self.ids.weight
+        if isinstance(tokens, slice):
+            rows = table[tokens]
+            return nn.functional.pad(rows, (0, 0, 0, len(has_id) - len(rows))) if len(rows) < len(has_id) else rows
+        return self.ids(torch.where(has_id, tokens, 0)) * has_id[:, None]
+
+    def _parts(self) -> list[StoredContent]:
+        return cast(list[StoredContent], list(self.content.values()))
+
+    def _fuse(
+        self, ids: torch.Tensor, has_id: torch.Tensor, is_item: torch.Tensor, contents: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Join all sources, each (count, hidden), of tokens; special tokens have no content."""
+        contents = [vectors * is_item[:, None] for vectors in contents]
+        if self.gate is None:
+            return sum(contents, start=ids)
+        sources = ([ids] if self.config.use_item_ids else []) + contents
+        stacked = torch.stack(sources, dim=1)  # (count, sources, hidden)
+        there = is_item[:, None].expand(-1, len(sources)).clone()
+        if self.config.use_item_ids:
+            there[:, 0] = has_id
+        logits = self.gate(stacked.flatten(1)).view_as(stacked)
+        weights = logits.masked_fill(~there[..., None], float("-inf")).softmax(dim=1)
+        joined = (weights * stacked).sum(dim=1) * there.sum(dim=1, keepdim=True)  # equal weights give the sum
+        return torch.where(is_item[:, None], joined, ids)
 
 
 def positions_from_newest(segments: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """SeqRec: a Transformer over a user's history that scores every item of the catalogue as the next one."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,12 +14,13 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .attention import AttentionBias, SeqRecAttention, asked_places, take_places
 from .blocks import SeqRecLayer
-from .configuration_seqrec import SeqRecConfig
+from .configuration_seqrec import ATTRIBUTES, SeqRecConfig
+from .content import Rows, StoredContent
 from .embeddings import HistoryEmbeddings, ItemEmbeddings, positions_from_newest
 from .losses import Softmax, sample_candidates, softmax_cross_entropy
+from .ranking import Catalogue, Ranking, best_items, ranks_of
 
-SCORES_AT_ONCE = 2**21  # ranking holds this many scores: 8 MB, which stay in the cache
-ROUNDING = 2**-20  # of two norms' product: a matmul may give equal items scores that far apart
+ITEMS_AT_ONCE = 2**16  # item vectors are made so many at a time where no gradient needs them whole
 
 
 @dataclass
@@ -33,13 +34,6 @@ class NextItemOutput(ModelOutput):
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
-
-
-class Ranking(NamedTuple):
-    """The best items of each history, best first; `pad_token_id` with score -inf where no item is left."""
-
-    token_ids: torch.Tensor  # (batch, k)
-    scores: torch.Tensor  # (batch, k)
 
 
 class SeqRecPreTrainedModel(PreTrainedModel):
@@ -58,6 +52,8 @@ class SeqRecPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, AttentionBias) and module.distances is not None:
             init.zeros_(module.distances.weight)
+        if isinstance(module, StoredContent):
+            init.zeros_(module.missing)
 
 
 class SeqRecModel(SeqRecPreTrainedModel):
@@ -109,11 +105,15 @@ class SeqRecModel(SeqRecPreTrainedModel):
         return BaseModelOutput(last_hidden_state=self.final_norm(hidden))  # (batch, length or count, hidden)
 
     def _segments(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """The history of each place; padding, unknown items and what is older than the window count as nothing."""
+        """The history of each place; what cannot be read and what is older than the window count as nothing."""
         segments = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(input_ids.dtype)
-        read = (input_ids != self.config.pad_token_id) & (input_ids != self.config.unk_token_id)
-        segments = segments * read
+        segments = segments * self.is_read(input_ids)
         return segments * (positions_from_newest(segments) < self.config.max_position_embeddings)
+
+    def is_read(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Say of each token whether it is read: not padding, unknown, or an item of which nothing is known."""
+        read = (input_ids != self.config.pad_token_id) & (input_ids != self.config.unk_token_id)
+        return read & self.items.has_vector(input_ids)
 
 
 class SeqRecForNextItem(SeqRecPreTrainedModel):
@@ -123,7 +123,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         super().__init__(config)
         self.model = SeqRecModel(config)
         self.softmax = Softmax()
-        self._item_cache: tuple[list[Any], torch.Tensor, torch.Tensor] | None = None
+        self._item_cache: tuple[list[Any], torch.Tensor, Catalogue] | None = None
         self.post_init()
 
     def forward(
@@ -148,8 +148,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         """
         if labels is None:
             scores = self.encode_history(input_ids, attention_mask) @ self.encode_items().T  # (batch, vocab)
-            scores[:, : self.config.num_special_tokens] = float("-inf")
-            return NextItemOutput(logits=scores)
+            return NextItemOutput(logits=scores.masked_fill(~self.model.items.rankable(), float("-inf")))
         asked = labels != -100
         inputs_embeds, items, places, log_inclusion = self._looked_up(input_ids, labels[asked])
         chosen, asked = asked_places(asked)
@@ -172,9 +171,9 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
 
         Besides, the row of each target among those items (targets,), and of a sample its `log_inclusion` (items,).
         """
-        first = self.config.num_special_tokens
+        config, first = self.config, self.config.num_special_tokens
         if self.softmax.sampling is None or not self.training:
-            vectors = self.model.items()  # (vocab, hidden)
+            vectors = self.model.items(slice(config.num_trained if self.training else config.vocab_size))
             return nn.functional.embedding(input_ids, vectors), vectors[first:], targets - first, None
         candidates, log_inclusion, places = sample_candidates(targets, self.softmax.sampling, first)
         tokens, rows = torch.unique(torch.cat([input_ids.flatten(), candidates]), return_inverse=True)
@@ -205,24 +204,47 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
 
     def encode_items(self) -> torch.Tensor:
         """Return one vector a token (vocab, hidden); the model's own, kept between calls: copy before changing it."""
-        return self._item_vectors()[1]
+        return self._item_vectors()[1].vectors
 
-    def _item_vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
+    @torch.no_grad()
+    def encode_new_items(self, rows: Mapping[str, Rows]) -> torch.Tensor:
+        """Return one vector an item (items, hidden), as `encode_items` would if they were in the catalogue.
+
+        Args:
+            rows: What each modality would store of them, as its `prepare` gives it.
+        """
+        return self._scaled_items(self.model.items.encode(rows))
+
+    def _item_vectors(self) -> tuple[torch.Tensor, Catalogue]:
         """Token vectors as histories and as scores read them; without gradients kept until a weight changes."""
+        items = self.model.items
         if torch.is_grad_enabled():
-            vectors = self.model.items()
-            return vectors, self._scaled_items(vectors)
-        tensors = [*self.model.items.parameters(), *self.model.items.buffers()]
+            vectors = items()
+            return vectors, Catalogue(self._scaled_items(vectors), items.rankable())
+        tensors = [*items.parameters(), *items.buffers()]
         version = [(t.data_ptr(), t.dtype, t.device, -1 if t.is_inference() else t._version) for t in tensors]
         if self._item_cache is None or self._item_cache[0] != version:
-            vectors = self.model.items()
-            self._item_cache = version, vectors, self._scaled_items(vectors)
+            starts = range(0, self.config.vocab_size, ITEMS_AT_ONCE)
+            vectors = torch.cat([items(slice(start, start + ITEMS_AT_ONCE)) for start in starts])
+            self._item_cache = version, vectors, Catalogue(self._scaled_items(vectors), items.rankable())
         return self._item_cache[1:]
+
+    @torch.no_grad()
+    def resize_catalogue(self, vocab_size: int) -> None:
+        """Make room for more items, or forget the last ones; a new one is not ranked before its content is put.
+
+        The id table keeps the size it was trained with, so nothing random is added.
+        """
+        config = self.config
+        config.num_trained_tokens = min(config.num_trained, vocab_size)
+        self.model.items.resize(vocab_size)
+        config.vocab_size = vocab_size
+        self._item_cache = None
 
     @torch.no_grad()
     def content_vectors(self, modality: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return the items' content features (items, width) and which items have any (items,); None without."""
-        if modality not in (self.config.content_sizes or {}):
+        if modality not in (self.config.content_sizes or {}) or modality == ATTRIBUTES:
             return None
         content, first = self.model.items.content[modality], self.config.num_special_tokens
         return content.features[first:].float(), content.present[first:]
@@ -249,12 +271,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         """
         queries = self.encode_history(input_ids, attention_mask)
         left_out = [ids for ids in (input_ids if exclude_seen else None, exclude) if ids is not None]
-        best = Ranking(input_ids.new_empty(len(queries), 0), queries.new_empty(len(queries), 0))
-        for token_ids, scores in self._score(queries, left_out, candidates):
-            top = scores.topk(min(k, scores.shape[1]), dim=1)
-            ids = torch.cat([best.token_ids, token_ids[top.indices]], dim=1)
-            values, order = torch.cat([best.scores, top.values], dim=1).sort(dim=1, descending=True, stable=True)
-            best = Ranking(ids.gather(1, order)[:, :k], values[:, :k])
+        best = best_items(queries, self._item_vectors()[1], left_out, k, candidates)
         no_item = best.scores == float("-inf")
         return Ranking(best.token_ids.masked_fill(no_item, self.config.pad_token_id), best.scores)
 
@@ -269,7 +286,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
     ) -> torch.Tensor:
         """Return the rank of each target over the catalogue (batch,), 1 is best; ties count against the model.
 
-        A target that is no item, is excluded, or scores NaN ranks behind the whole catalogue.
+        A target that is no item of the catalogue, is excluded, or scores NaN ranks behind all of it.
 
         Args:
             input_ids: (batch, length) tokens, as in `forward`.
@@ -280,39 +297,9 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         """
         queries = self.encode_history(input_ids, attention_mask)
         left_out = [ids for ids in (input_ids if exclude_seen else None, exclude) if ids is not None]
-        first = self.config.num_special_tokens
-        is_item = (targets >= first) & (targets < self.config.vocab_size)
-        vectors = self.encode_items()[torch.where(is_item, targets, first)]  # (batch, hidden)
-        target_scores = (queries @ vectors.T).diagonal()  # as all others are made, also in half precision
-        target_scores = target_scores.masked_fill(~is_item, float("-inf"))
-        for ids in left_out:
-            target_scores = target_scores.masked_fill((ids == targets[:, None]).any(dim=1), float("-inf"))
-        ranks = torch.zeros_like(targets)
-        tied = target_scores - ROUNDING * queries.norm(dim=1) * vectors.norm(dim=1)
-        for _, scores in self._score(queries, left_out, None):
-            ranks += (~(scores < tied[:, None])).sum(dim=1)  # the target itself makes it start at 1
-        num_items = self.config.vocab_size - first
-        return torch.where(target_scores.isfinite(), ranks.clamp(min=1), num_items + 1)
-
-    def _score(
-        self, queries: torch.Tensor, left_out: list[torch.Tensor], candidates: torch.Tensor | None
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield token ids (chunk,) and scores (batch, chunk) over the candidates, those left out at -inf."""
-        first, items = self.config.num_special_tokens, self.encode_items()
-        all_ids = torch.arange(len(items), device=items.device)
-        token_ids = all_ids[first:] if candidates is None else candidates
-        table = items[first:] if candidates is None else items[candidates]
-        column = torch.full_like(all_ids, -1)
-        column[token_ids] = all_ids[: len(token_ids)]
-        forbidden = [column[ids] for ids in left_out]  # (batch, count), -1 for what is no candidate
-        step = max(1, SCORES_AT_ONCE // max(1, len(queries)))
-        for start in range(0, len(table), step):
-            scores = queries @ table[start : start + step].T  # (batch, chunk)
-            for columns in forbidden:
-                here = (columns >= start) & (columns < start + scores.shape[1])
-                value = torch.where(here, float("-inf"), float("inf")).to(scores.dtype)
-                scores.scatter_reduce_(1, (columns - start).clamp(0, scores.shape[1] - 1), value, "amin")
-            yield token_ids[start : start + step], scores
+        ranks, ranked = ranks_of(queries, self._item_vectors()[1], left_out, targets)
+        num_items = self.config.vocab_size - self.config.num_special_tokens - self.model.items.removed.sum()
+        return torch.where(ranked, ranks, num_items + 1)
 
     def _newest(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
@@ -321,7 +308,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         if input_ids.shape[1] == 0:
             input_ids = input_ids.new_full((len(input_ids), 1), self.config.pad_token_id)
             attention_mask = None
-        known = (input_ids != self.config.pad_token_id) & (input_ids != self.config.unk_token_id)
+        known = self.model.is_read(input_ids)
         if attention_mask is not None:
             known = known & attention_mask.bool()
         order = known.long().argsort(dim=1, stable=True)[:, -self.config.max_position_embeddings :]

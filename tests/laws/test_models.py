@@ -190,7 +190,13 @@ ODD_SHAPES = st.fixed_dictionaries(
         "hidden_dropout_prob": st.floats(-0.5, 1.5),
         "attention_probs_dropout_prob": st.floats(-0.5, 1.5),
         "item_dropout_prob": st.floats(-0.5, 1.5),
-        "content_sizes": st.dictionaries(st.sampled_from(["text", "image"]), st.integers(-1, 3)),
+        "content_sizes": st.dictionaries(
+            st.sampled_from(["text", "image", "attributes"]), st.lists(st.integers(-1, 3), min_size=2, max_size=3)
+        ),
+        "use_item_ids": st.booleans(),
+        "num_trained_tokens": st.integers(2, 9),
+        "fusion": st.sampled_from(["sum", "gate"]),
+        "id_dropout_prob": st.floats(-0.5, 1.5),
     },
 )
 

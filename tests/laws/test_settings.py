@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 from hypothesis import strategies as st
 
-from seqrec.arguments import DataArguments, ModelArguments
+from seqrec.arguments import ModelArguments
+from seqrec.data_arguments import DataArguments
 from seqrec.model import SeqRecConfig
 from seqrec.settings import parse_settings, read_config
 

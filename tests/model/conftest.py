@@ -18,9 +18,8 @@ def make_model():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.3)
             for content in model.model.items.content.values():
-                width = len(content.mean)
-                vectors, present = torch.randn(config.vocab_size, width), torch.arange(config.vocab_size) != 5
-                content.set_vectors(vectors, present, torch.zeros(width), torch.eye(width))
+                vectors = torch.randn(config.vocab_size, len(content.mean))
+                content.put(slice(None), content.prepare(vectors, torch.arange(config.vocab_size) != 5))
         return model.eval()
 
     return make

@@ -105,7 +105,7 @@ def test_chunks_learn_what_other_attention_learns(
 def test_chunks_are_exact_in_float64(make_trained, chunks, attention, norm):
     batch, of = batch_of(attention, ASKED["a fifth"]), {}
     for implementation in (CHUNKED, "sdpa"):
-        model = make_trained(implementation, attention=attention, norm=norm, content_sizes={"text": 4}).double()
+        model = make_trained(implementation, attention=attention, norm=norm, content_sizes={"text": [4, 4]}).double()
         model.softmax.chunk_size = 0
         of[implementation] = learned(model, model(**batch).loss)
     assert of[CHUNKED]["loss"].dtype == torch.float64

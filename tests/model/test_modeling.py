@@ -53,7 +53,7 @@ def test_score_is_the_product_of_history_and_item_vectors(make_model, attention,
 
 def test_sdpa_and_eager_attention_agree(make_model, attention):
     batch = batch_of([3, 4, 5], [6, 7], attention=attention)
-    settings = {"attention": attention, "content_sizes": {"text": 4}}
+    settings = {"attention": attention, "content_sizes": {"text": [4, 4]}}
     sdpa, eager = make_model("sdpa", **settings), make_model("eager", **settings)
     torch.testing.assert_close(sdpa(**batch).logits, eager(**batch).logits)
 
@@ -186,11 +186,13 @@ def test_item_dropout_hides_items_in_training_only(make_model):
 
 
 def test_content_joins_at_the_item_vector(make_model):
-    model = make_model(content_sizes={"text": 4}, similarity="dot")
+    model = make_model(content_sizes={"text": [4, 4]}, similarity="dot")
     content = model.model.items.content["text"]
-    expected = model.model.items.ids.weight + content.projection(content.features.float())
-    torch.testing.assert_close(model.encode_items(), expected)
-    torch.testing.assert_close(model.encode_items()[5], model.model.items.ids.weight[5])  # the one without content
+    ids, projected = model.model.items.ids.weight, content.projection(content.features.float())
+    vectors = model.encode_items()
+    torch.testing.assert_close(vectors[:3], ids[:3])  # special tokens have none
+    torch.testing.assert_close(vectors[5], ids[5] + content.missing)  # the one without content
+    torch.testing.assert_close(vectors[6:], (ids + projected)[6:])
     features, present = model.content_vectors("text")
     assert features.shape == (17, 4)
     assert present.tolist() == [True, True, False, *[True] * 14]
@@ -198,7 +200,7 @@ def test_content_joins_at_the_item_vector(make_model):
 
 
 def test_saved_model_gives_the_same_scores(make_model, attention, tmp_path):
-    model = make_model(attention=attention, content_sizes={"text": 4})
+    model = make_model(attention=attention, content_sizes={"text": [4, 4]})
     model.save_pretrained(tmp_path)
     reloaded = SeqRecForNextItem.from_pretrained(tmp_path)
     batch = batch_of([3, 4, 5], [6], attention=attention)
@@ -208,10 +210,12 @@ def test_saved_model_gives_the_same_scores(make_model, attention, tmp_path):
         "blocks.py",
         "config.json",
         "configuration_seqrec.py",
+        "content.py",
         "embeddings.py",
         "losses.py",
         "model.safetensors",
         "modeling_seqrec.py",
+        "ranking.py",
     ]
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqrec.model import modeling_seqrec
+from seqrec.model import ranking
 
 HISTORIES = torch.tensor([[0, 3, 4], [5, 6, 7]])
 MASK_OF = (HISTORIES > 0).long()
@@ -11,7 +11,7 @@ MASK_OF = (HISTORIES > 0).long()
 
 @pytest.fixture(params=[2**24, 10], ids=["whole", "chunks of 5 items"])
 def chunked(request, monkeypatch):
-    monkeypatch.setattr(modeling_seqrec, "SCORES_AT_ONCE", request.param)
+    monkeypatch.setattr(ranking, "SCORES_AT_ONCE", request.param)
 
 
 @pytest.fixture

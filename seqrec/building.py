@@ -1,0 +1,85 @@
+"""From settings, prepared data and item content to an untrained model."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from datasets import Dataset, Value
+
+from seqrec.arguments import SeqRecTrainingArguments
+from seqrec.data import PreparedData
+from seqrec.data.columns import SPECIAL_TOKENS
+from seqrec.data_arguments import DataArguments
+from seqrec.item_content import ItemContent, fit_content
+from seqrec.machine import multiplies_bfloat16
+from seqrec.model import Sampling, SeqRecConfig, SeqRecForNextItem, Softmax
+from seqrec.model_folder import ModelFolder
+from seqrec.settings import Arguments
+from seqrec.tokenization import build_tokenizer
+
+
+def build_model(arguments: Arguments, prepared: PreparedData, content: ItemContent) -> ModelFolder:
+    """Return the untrained model with its tokenizer and catalogue.
+
+    Raises:
+        ValueError: If items have nothing to be known by, or the model does not fit into memory.
+    """
+    try:
+        return _build(arguments, prepared, content)
+    except (RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or "out of memory"
+        raise ValueError(
+            f"The model cannot be built: {reason:.200}. Choose a smaller hidden_size, "
+            "intermediate_size or max_position_embeddings."
+        ) from error
+
+
+def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -> ModelFolder:
+    """The same, where memory suffices."""
+    items = prepared.items
+    sizes = content.sizes(arguments.data.content_components)
+    if not sizes and (not arguments.model.use_item_ids or arguments.model.id_dropout_prob):
+        raise ValueError(
+            "use_item_ids=False and id_dropout_prob need content, and the items have none that is used: their columns "
+            f"are {items.column_names}. Pass items with texts, or name image_column, audio_column, attributes or "
+            "vector_columns."
+        )
+    num_trained = int((np.asarray(items.with_format("numpy")["count"][:]) > 0).sum()) if sizes else len(items)
+    config = SeqRecConfig(
+        vocab_size=len(SPECIAL_TOKENS) + len(items),
+        num_trained_tokens=len(SPECIAL_TOKENS) + num_trained,
+        **dataclasses.asdict(arguments.model),
+        content_sizes=sizes or None,
+        content_encoders=content.origins or None,
+        display_columns=[name for name in _text_columns(items) if name not in _media_columns(arguments.data)],
+    )
+    model = SeqRecForNextItem(config)
+    model.softmax = _softmax(arguments.training, items, num_trained)
+    fit_content(model, content)
+    model.to(device=arguments.training.device)  # type: ignore[call-arg]
+    tokenizer = build_tokenizer(items["item_id"], config)
+    return ModelFolder(model, tokenizer, items, preparation=prepared.report)
+
+
+def _text_columns(items: Dataset) -> list[str]:
+    return [name for name, column in items.features.items() if column == Value("string") and name != "item_id"]
+
+
+def _media_columns(data: DataArguments) -> list[str]:
+    """Columns that hold paths of this machine."""
+    return [column for column in (data.image_column, data.audio_column) if column is not None]
+
+
+def _softmax(training: SeqRecTrainingArguments, items: Dataset, num_trained: int) -> Softmax:
+    """How the loss is computed."""
+    counts = torch.tensor(items.with_format("numpy")["count"][:num_trained], dtype=torch.float64)
+    frequencies = (counts / counts.sum()).to(training.device)
+    narrow = training.softmax_dtype == "bfloat16" or (
+        training.softmax_dtype == "auto" and multiplies_bfloat16(training.device)
+    )
+    dtype = torch.bfloat16 if narrow else torch.float32
+    return Softmax(
+        chunk_size=training.softmax_chunk_size,
+        dtype=dtype,
+        sampling=Sampling(training.softmax_samples, frequencies) if training.softmax_samples else None,
+    )

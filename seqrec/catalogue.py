@@ -1,0 +1,286 @@
+"""A model folder's catalogue: items come, change and go, without training."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from datasets import Dataset
+
+from seqrec.data.catalogue import OWN_COLUMNS, merge_equal_rows
+from seqrec.data.reading import Tabular
+from seqrec.data.sources import load_items
+from seqrec.item_content import ItemContent, columns_of, content_rows, put_rows, read_content
+from seqrec.model import SeqRecForNextItem
+from seqrec.model.content import Rows
+from seqrec.model_folder import ModelFolder
+from seqrec.tokenization import build_tokenizer
+
+NAMED_AT_MOST = 5  # ids in a message
+
+logger = logging.getLogger(__name__)
+
+
+class ReadingOptions(TypedDict, total=False):
+    """The fields of `Reading`."""
+
+    column_mapping: Mapping[str, str] | None
+    encoders: Mapping[str, str] | None
+    media_folder: str | Path | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows of items are read.
+
+    Attributes:
+        column_mapping: Their column name to ours, as in training.
+        encoders: Folders of encoders that were local in training, by modality: `{"image": "/models/our-vit"}`.
+        media_folder: What relative paths of images and audio start from; the working directory by default.
+    """
+
+    column_mapping: Mapping[str, str] | None = None
+    encoders: Mapping[str, str] | None = None
+    media_folder: str | Path | None = None
+
+
+def add_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
+    """Append items, or bring back removed ones; see `Recommender.add_items`."""
+    _require_content(folder.model, "add_items")
+    items = _read_rows(rows, reading)
+    tokens = _tokens(folder, items["item_id"])
+    removed = folder.model.model.items.removed.cpu()
+    there = [item for item, token in zip(items["item_id"], tokens, strict=True) if token and not removed[token]]
+    if there:
+        raise ValueError(
+            f"{len(there)} of {len(items)} items are in the catalogue already: {_some(there)}. Change them with "
+            "update_items, or leave them out."
+        )
+    _report_unread(folder.model, items)
+    rows_of = content_rows(folder.model, _content_of_all(folder.model, items, reading))
+    grown = _appended(folder, items.select([row for row, token in enumerate(tokens) if not token]))
+    shown = _with_shown(grown, items)  # of those that come back
+    vocab_size = folder.model.config.num_special_tokens + len(shown)
+    places = iter(range(folder.model.config.vocab_size, vocab_size))
+    numbers = torch.tensor([token or next(places) for token in tokens], dtype=torch.long)
+    folder.model.resize_catalogue(vocab_size)
+    put_rows(folder.model, rows_of, numbers)
+    folder.model.model.items.removed[numbers] = False
+    folder.items, folder.tokenizer = shown, grown.tokenizer
+
+
+def update_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
+    """Replace the content and the display columns that rows have; see `Recommender.update_items`."""
+    model = folder.model
+    items = _read_rows(rows, reading)
+    numbers = _present_tokens(folder, items["item_id"])
+    _report_unread(model, items)
+    given = set(items.column_names)
+    origins = {m: o for m, o in (model.config.content_encoders or {}).items() if given & set(columns_of(o))}
+    for modality, origin in origins.items():
+        absent = sorted(set(columns_of(origin)) - given)
+        if absent:
+            raise ValueError(
+                f"The {modality} of an item is made of the columns {columns_of(origin)}, and {absent} are not among "
+                f"{items.column_names}. Give all of them, or none."
+            )
+    content = read_content(items, origins, reading.encoders, reading.media_folder)
+    rows_of = content_rows(model, content)
+    _refuse_without_vector(model, items["item_id"], numbers, rows_of)
+    shown = _with_shown(folder, items)
+    put_rows(model, rows_of, numbers)
+    folder.items = shown
+
+
+def remove_items(folder: ModelFolder, item_ids: Sequence[str]) -> None:
+    """Take items out of all lists; see `Recommender.remove_items`."""
+    numbers = _present_tokens(folder, item_ids)
+    removed = folder.model.model.items.removed
+    if int((~removed).sum()) - folder.model.config.num_special_tokens <= len(numbers):
+        raise ValueError(f"Removing {len(numbers)} items would leave none to rank; keep at least one.")
+    removed[numbers] = True
+
+
+def set_catalogue(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
+    """Replace the whole catalogue of a model without item ids; see `Recommender.set_catalogue`."""
+    model, config = folder.model, folder.model.config
+    if config.use_item_ids:
+        raise ValueError(
+            "This model knows its items by embeddings of their own, which another catalogue would not have; "
+            "set_catalogue is for a model that was trained with use_item_ids: false. Use add_items and remove_items."
+        )
+    items = _read_rows(rows, reading)
+    content = _content_of_all(model, items, reading)
+    rows_of = content_rows(model, content)
+    columns = [name for name in config.display_columns or [] if name in items.column_names]
+    table = _catalogue_rows(items, columns)
+    tokenizer = build_tokenizer(items["item_id"], config)
+    first = config.num_special_tokens
+    model.resize_catalogue(first)
+    model.resize_catalogue(first + len(items))
+    config.num_trained_tokens = None
+    put_rows(model, rows_of, slice(first, None))
+    folder.items, folder.tokenizer = Dataset(table), tokenizer
+
+
+def encode_new_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the vectors that items would have in the catalogue (items, hidden), without adding them."""
+    _require_content(folder.model, "encode_items of rows")
+    items = _read_rows(rows, reading)
+    content = _content_of_all(folder.model, items, reading)
+    return folder.model.encode_new_items(content_rows(folder.model, content)).float().cpu().numpy()
+
+
+def _require_content(model: SeqRecForNextItem, what: str) -> None:
+    if not model.config.content_sizes:
+        raise ValueError(
+            f"This model knows its items by ids alone, so {what} has nothing to rank a new item by. Train with "
+            "content: pass a table of items with texts, images, audio or attributes."
+        )
+
+
+def _read_rows(rows: Tabular, reading: Reading) -> Dataset:
+    """Items with ids of their own, from a list of dicts or any table."""
+    if isinstance(rows, Mapping):
+        rows = [rows]
+    if isinstance(rows, Sequence) and not isinstance(rows, str) and any(isinstance(row, Mapping) for row in rows):
+        rows = _table_of_dicts(rows)
+    table, _ = merge_equal_rows(load_items(rows, reading.column_mapping))
+    if not table.num_rows:
+        raise ValueError("There are no rows of items; pass at least one.")
+    return Dataset(table)
+
+
+def _table_of_dicts(rows: Sequence[Any]) -> pa.Table:
+    """Rows as a table; a cell that does not fit is named with its item."""
+    names = list(dict.fromkeys(name for row in rows if isinstance(row, Mapping) for name in row))
+    wrong = next((row for row in rows if not isinstance(row, Mapping) or "item_id" not in row), None)
+    if wrong is not None and not isinstance(wrong, Mapping):
+        raise ValueError(f"Rows are dicts of columns, and one is {wrong!r:.60}; write {{'item_id': ..., ...}}.")
+    columns = {}
+    for name in names:
+        cells = [row.get(name) for row in rows]
+        try:
+            columns[name] = pa.array(cells)
+        except (pa.ArrowException, UnicodeEncodeError, OverflowError) as error:
+            odd = next((row for row in rows if not _fits(row.get(name), cells)), rows[0])
+            raise ValueError(
+                f"Item {odd.get('item_id')!r:.80} has {odd.get(name)!a:.80} in the column {name!r}, which does not "
+                f"fit ({str(error).splitlines()[0]}); expected Unicode text, or one type in the whole column."
+            ) from None
+    return pa.table(columns)
+
+
+def _fits(cell: Any, cells: Sequence[Any]) -> bool:
+    """Whether a cell can stand in a column beside the first one that can."""
+    try:
+        pa.array([cell])
+        pa.array([next(one for one in cells if one is not None), cell])
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError):
+        return False
+    return True
+
+
+def _report_unread(model: SeqRecForNextItem, items: Dataset) -> None:
+    """Say which columns nothing reads: a misspelt name would be lost silently."""
+    read = {name for origin in (model.config.content_encoders or {}).values() for name in columns_of(origin)}
+    read |= {*(model.config.display_columns or []), *OWN_COLUMNS}
+    unread = [name for name in items.column_names if name not in read]
+    if unread:
+        known = sorted(read - {"score"})
+        logger.warning("The columns %s of the items are not read; this model reads %s.", unread, known)
+
+
+def _content_of_all(model: SeqRecForNextItem, items: Dataset, reading: Reading) -> ItemContent:
+    """The content of items that have nothing else, so that each must have some."""
+    origins = model.config.content_encoders or {}
+    content = read_content(items, origins, reading.encoders, reading.media_folder)
+    empty = [item for item, present in zip(items["item_id"], content.present(), strict=True) if not present]
+    if empty:
+        columns = sorted({name for origin in origins.values() for name in columns_of(origin)})
+        raise ValueError(
+            f"{len(empty)} of {len(items)} items have no content to be ranked by: {_some(empty)}. Fill at least one "
+            f"of their columns {columns}."
+        )
+    return content
+
+
+def _refuse_without_vector(
+    model: SeqRecForNextItem, item_ids: Sequence[str], numbers: torch.Tensor, rows: Mapping[str, Rows]
+) -> None:
+    """Refuse a change that takes the last content of an item without an id embedding."""
+    embeddings = model.model.items
+    known = (numbers < model.config.num_id_rows).to(embeddings.removed.device)
+    for modality, part in embeddings.content.items():
+        known = known | (rows[modality][-1].to(known) if modality in rows else part.present[numbers])
+    empty = [item for item, is_known in zip(item_ids, known.tolist(), strict=True) if not is_known]
+    if empty:
+        raise ValueError(f"Nothing would be known any more of {_some(empty)}. Keep some content, or remove_items.")
+
+
+def _tokens(folder: ModelFolder, item_ids: Iterable[str]) -> list[int]:
+    """Token of each item, 0 for what is not in the catalogue."""
+    first = folder.model.config.num_special_tokens
+    tokens: Any = folder.tokenizer.convert_tokens_to_ids(list(item_ids))
+    return [token if token >= first else 0 for token in tokens]
+
+
+def _present_tokens(folder: ModelFolder, item_ids: Sequence[str]) -> torch.Tensor:
+    """Tokens (count,) of items that are in the catalogue, each once."""
+    ids = list(dict.fromkeys(item_ids))
+    tokens, removed = _tokens(folder, ids), folder.model.model.items.removed.cpu()
+    absent = [item for item, token in zip(ids, tokens, strict=True) if not token or removed[token]]
+    if absent:
+        raise ValueError(f"{len(absent)} of {len(ids)} items are not in the catalogue: {_some(absent)}.")
+    return torch.tensor(tokens, dtype=torch.long)
+
+
+def _appended(folder: ModelFolder, items: Dataset) -> ModelFolder:
+    """The catalogue with items at its end, and its tokenizer; the model is not touched."""
+    table = folder.items.with_format("arrow")[:]
+    columns = [name for name in table.column_names if name not in OWN_COLUMNS]
+    schema = table.schema.remove_metadata()
+    new = _catalogue_rows(items, columns).select(table.column_names).cast(schema)
+    grown = Dataset(pa.concat_tables([table.cast(schema), new]))
+    return ModelFolder(folder.model, build_tokenizer(grown["item_id"], folder.model.config), grown)
+
+
+def _catalogue_rows(items: Dataset, columns: Sequence[str]) -> pa.Table:
+    """Rows as `items.parquet` has them: id, display columns as text, and a count of 0."""
+    table = items.with_format("arrow")[:]
+    shown = {name: _shown(table, name) for name in columns}
+    return pa.table({"item_id": table["item_id"], "count": pa.array([0] * len(items), pa.int64()), **shown})
+
+
+def _shown(table: pa.Table, name: str) -> Any:
+    """A display column as text, empty where rows lack it."""
+    if name not in table.column_names:
+        return pa.nulls(table.num_rows, pa.string())
+    try:
+        return table[name].cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(
+            f"The column {name!r} is shown beside items and must be text, not {table[name].type}. Convert it."
+        ) from error
+
+
+def _with_shown(folder: ModelFolder, items: Dataset) -> Dataset:
+    """The catalogue with the display columns of some of its items replaced."""
+    table, new = folder.items.with_format("arrow")[:], items.with_format("arrow")[:]
+    place = pc.index_in(table["item_id"], value_set=pc.cast(new["item_id"], table["item_id"].type))
+    changed = pc.is_valid(place)
+    for name in [name for name in table.column_names if name not in OWN_COLUMNS and name in new.column_names]:
+        values = _shown(new, name).take(place).cast(table[name].type)
+        table = table.set_column(table.column_names.index(name), name, pc.if_else(changed, values, table[name]))
+    return Dataset(table)
+
+
+def _some(item_ids: Sequence[str]) -> str:
+    return ", ".join(repr(item)[:80] for item in item_ids[:NAMED_AT_MOST]) + (
+        f" and {len(item_ids) - NAMED_AT_MOST} more" if len(item_ids) > NAMED_AT_MOST else ""
+    )

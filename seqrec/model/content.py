@@ -1,0 +1,149 @@
+"""What items are, beside who took them: frozen content vectors and attributes, brought to the width of the model."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import nn
+
+from .configuration_seqrec import ATTRIBUTES, SeqRecConfig
+
+Rows = tuple[torch.Tensor, ...]  # what a modality stores of some items, in the order of its STORED
+
+
+class StoredContent(nn.Module, ABC):
+    """One modality of all tokens: what is stored of each, and how it becomes a vector.
+
+    An item without this content gets a learned vector that says so, the same for all such items.
+    """
+
+    STORED: tuple[str, ...]  # names of the buffers with one row a token
+    present: torch.Tensor  # (vocab,), False where an item has no such content
+
+    def __init__(self, config: SeqRecConfig) -> None:
+        super().__init__()
+        self.missing = nn.Parameter(torch.zeros(config.hidden_size))
+        self.register_buffer("present", torch.zeros(config.vocab_size, dtype=torch.bool))
+
+    def rows(self, tokens: torch.Tensor | slice) -> Rows:
+        """Return what is stored of these tokens."""
+        return tuple(getattr(self, name)[tokens] for name in self.STORED)
+
+    @torch.no_grad()
+    def put(self, tokens: torch.Tensor | slice, rows: Rows) -> None:
+        """Store the rows of these tokens, as `prepare` made them."""
+        for name, values in zip(self.STORED, rows, strict=True):
+            getattr(self, name)[tokens] = values.to(getattr(self, name))
+
+    @torch.no_grad()
+    def resize(self, vocab_size: int) -> None:
+        """Make room for more tokens, whose content is missing until it is put, or forget the last ones."""
+        for name in self.STORED:
+            old = getattr(self, name)
+            new = old.new_zeros(vocab_size, *old.shape[1:])
+            new[: len(old)] = old[:vocab_size]
+            setattr(self, name, new)
+
+    def forward(self, rows: Rows) -> torch.Tensor:
+        """Return the vectors (count, hidden) of rows as `rows` or `prepare` give them."""
+        *content, present = rows
+        return torch.where(present[:, None], self.project(*content), self.missing)
+
+    @abstractmethod
+    def project(self, *content: torch.Tensor) -> torch.Tensor:
+        """Return the vectors (count, hidden) of content that is there."""
+
+
+class ContentProjection(StoredContent):
+    """Frozen vectors of one modality.
+
+    `features` are an encoder's vectors after the fitted `mean` and `rotation`; new items pass through the same two.
+    """
+
+    STORED = ("features", "present")
+    features: torch.Tensor  # (vocab, kept)
+    mean: torch.Tensor  # (width,)
+    rotation: torch.Tensor  # (width, kept)
+    longest: torch.Tensor  # (), length of the longest fitted features
+
+    def __init__(self, config: SeqRecConfig, width: int, kept: int) -> None:
+        super().__init__(config)
+        self.register_buffer("features", torch.zeros(config.vocab_size, kept, dtype=torch.float16))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("rotation", torch.eye(width, kept))
+        self.register_buffer("longest", torch.tensor(torch.finfo(torch.float16).max))
+        self.projection = nn.Linear(kept, config.hidden_size, bias=False)
+
+    @torch.no_grad()
+    def fit(self, mean: torch.Tensor, rotation: torch.Tensor) -> None:
+        """Keep what turns vectors into features: `mean` (width,) and `rotation` (width, kept)."""
+        self.mean.copy_(mean)
+        self.rotation.copy_(rotation)
+
+    @torch.no_grad()
+    def prepare(self, vectors: torch.Tensor, present: torch.Tensor) -> Rows:
+        """Turn an encoder's vectors (count, width) and which of them are there (count,) into rows.
+
+        Features longer than any that training saw are shortened to that length: a model cannot know what they mean,
+        and at their full length they would lead every list, or none.
+        """
+        present = present.to(self.mean.device)
+        features = (vectors.to(self.mean) - self.mean) @ self.rotation * present[:, None]
+        lengths = features.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return (features * (self.longest / lengths).clamp(max=1)).to(self.features.dtype), present
+
+    def project(self, *content: torch.Tensor) -> torch.Tensor:
+        """Project features (count, kept)."""
+        return self.projection(content[0].to(self.projection.weight.dtype))
+
+
+class AttributeEmbeddings(StoredContent):
+    """Categories out of one vocabulary, whose embeddings are averaged, and standardised numbers."""
+
+    STORED = ("values", "numbers", "known", "present")
+    values: torch.Tensor  # (vocab, values an item), numbered from 1; 0 is none
+    numbers: torch.Tensor  # (vocab, numbers), 0 where unknown
+    known: torch.Tensor  # (vocab, numbers)
+
+    def __init__(self, config: SeqRecConfig, num_values: int, most_values: int, num_numbers: int) -> None:
+        super().__init__(config)
+        self.register_buffer("values", torch.zeros(config.vocab_size, most_values, dtype=torch.int32))
+        self.register_buffer("numbers", torch.zeros(config.vocab_size, num_numbers))
+        self.register_buffer("known", torch.zeros(config.vocab_size, num_numbers, dtype=torch.bool))
+        self.embedding = nn.Embedding(num_values + 1, config.hidden_size, padding_idx=0)
+        self.projection = nn.Linear(2 * num_numbers, config.hidden_size, bias=False) if num_numbers else None
+
+    @torch.no_grad()
+    def prepare(self, values: torch.Tensor, numbers: torch.Tensor, known: torch.Tensor) -> Rows:
+        """Turn values (count, any), numbers (count, numbers) and which of those are known into rows.
+
+        Raises:
+            ValueError: An item has more values than any in training.
+        """
+        room = self.values.shape[1]
+        if (values[:, room:] != 0).any():
+            most = int((values != 0).sum(dim=1).max())
+            raise ValueError(f"An item has {most} values of attributes; expected at most {room}. Leave some out.")
+        device = self.numbers.device
+        values = nn.functional.pad(values[:, :room], (0, max(0, room - values.shape[1]))).to(device)
+        numbers, known = numbers.to(device), known.to(device)
+        return values, numbers * known, known, (values != 0).any(dim=1) | known.any(dim=1)
+
+    def project(self, *content: torch.Tensor) -> torch.Tensor:
+        """Sum the mean of the values' embeddings (count, values) and the projected numbers (count, numbers)."""
+        values, numbers, known = content
+        count = (values != 0).sum(dim=1, keepdim=True).clamp(min=1)
+        vectors = self.embedding(values).sum(dim=1) / count
+        if self.projection is None:
+            return vectors
+        weight = self.projection.weight
+        return vectors + self.projection(torch.cat([numbers.to(weight.dtype), (~known).to(weight.dtype)], dim=1))
+
+
+def build_content(config: SeqRecConfig) -> nn.ModuleDict:
+    """Return one module a modality of `content_sizes`."""
+    return nn.ModuleDict(
+        {
+            modality: (AttributeEmbeddings if modality == ATTRIBUTES else ContentProjection)(config, *sizes)
+            for modality, sizes in (config.content_sizes or {}).items()
+        }
+    )
