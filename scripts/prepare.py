@@ -12,8 +12,8 @@ import argparse
 import sys
 from typing import Any
 
-from seqrec.data_arguments import PREPARATION_SETTINGS, parse_mapping
 from seqrec.data import prepare
+from seqrec.data_arguments import PREPARATION_SETTINGS, parse_mapping
 from seqrec.fetching import FetchError
 
 
@@ -72,6 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--drop_duplicates", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--burst_seconds", type=float, help="leave out the same item again within this time")
     parser.add_argument("--max_daily_interactions", type=int, help="leave out users with more within 24 hours")
+    parser.add_argument("--cold_item_fraction", type=float, default=0.0, help="share of items taken out of training")
     parser.add_argument("--output_dir", required=True, help="the folder to write")
     return parser.parse_args()
 

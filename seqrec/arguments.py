@@ -66,6 +66,7 @@ MODEL_SETTINGS = (
     "use_item_ids",
     "fusion",
     "id_dropout_prob",
+    "new_item_scale",
     "initializer_range",
     "layer_norm_eps",
 )

@@ -124,7 +124,7 @@ def set_catalogue(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     model.resize_catalogue(first)
     model.resize_catalogue(first + len(items))
     config.num_trained_tokens = None
-    put_rows(model, rows_of, slice(first, None))
+    put_rows(model, rows_of, torch.arange(first, config.vocab_size))
     folder.items, folder.tokenizer = Dataset(table), tokenizer
 
 

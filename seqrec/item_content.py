@@ -130,13 +130,14 @@ def fit_content(model: SeqRecForNextItem, content: ItemContent) -> None:
         features, present = part.prepare(torch.from_numpy(of_items.vectors), torch.from_numpy(of_items.present))
         lengths = features[torch.from_numpy(of_items.present & trained)].float().norm(dim=1)
         part.longest.copy_(lengths.max())
-    put_rows(model, content_rows(model, content), slice(first, None))
+    put_rows(model, content_rows(model, content), torch.arange(first, model.config.vocab_size))
 
 
-def put_rows(model: SeqRecForNextItem, rows: Mapping[str, Rows], tokens: torch.Tensor | slice) -> None:
-    """Store the content of these tokens, row by row, in the modalities that are given."""
+def put_rows(model: SeqRecForNextItem, rows: Mapping[str, Rows], tokens: torch.Tensor) -> None:
+    """Store the content of these tokens, row by row, in the modalities that are given, and what follows from it."""
     for modality, of_tokens in rows.items():
         model.model.items.content[modality].put(tokens, of_tokens)
+    model.model.items.place(tokens)
 
 
 def content_rows(model: SeqRecForNextItem, content: ItemContent) -> dict[str, Rows]:

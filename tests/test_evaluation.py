@@ -172,6 +172,9 @@ def test_a_target_outside_the_catalogue_is_cold_and_in_the_tail(train, counted):
     assert set(result["cohorts"]) == {"tail", "short"} and "cold" in result and "warm" not in result
 
 
+MEASURES = ("coverage", "gini", "novelty", "popularity", "cold_items", "diversity")
+
+
 def test_lists_are_those_that_the_ranker_recommends(tieless, test_split, counted):
     vectors = np.random.default_rng(2).normal(size=(30, 4)).astype(np.float32)
     content = vectors, np.ones(30, dtype=bool)
@@ -183,7 +186,7 @@ def test_lists_are_those_that_the_ranker_recommends(tieless, test_split, counted
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = [unit[places] @ unit[places].T for places in ([ITEMS.index(item) for item in best] for best in lists)]
     assert result["diversity@5"] == pytest.approx(np.mean([1 - (c.sum() - 5) / 20 for c in cosines]), abs=1e-6)
-    assert set(result) == {f"{name}@5" for name in ("coverage", "gini", "novelty", "popularity", "diversity")}
+    assert set(result) == {f"{name}@5" for name in MEASURES}
 
 
 def test_lists_may_be_shorter_than_the_cut(train, counted):

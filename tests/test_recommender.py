@@ -103,7 +103,7 @@ def test_excluded_for_all_and_for_each(recommender):
         (lambda r: r.similar_items(["nope"]), "'nope'"),
         (lambda r: r.encode_items(["nope"]), "'nope'"),
         (lambda r: r.similar_items("1500"), "wrap it in a list"),
-        (lambda r: r.encode_items([{"item_id": "new", "title": "New"}]), "text or a number"),
+        (lambda r: r.encode_items([{"item_id": "new", "title": "New"}]), "ids alone"),
         (lambda r: r.similar_items(["1500"], k=0), "k=0"),
         (lambda r: r.target_ranks([["1500"], ["d05"]], ["d05"]), "1 targets for 2 histories"),
         (lambda r: r.find_items([""]), "empty text"),
@@ -246,6 +246,7 @@ def test_the_model_folder_holds_what_the_contract_names(recommender, tmp_path):
     recommender.save_pretrained(tmp_path / "model")
     files = {path.name for path in (tmp_path / "model").iterdir()}
     code = {"attention.py", "configuration_seqrec.py", "embeddings.py", "blocks.py", "losses.py", "modeling_seqrec.py"}
+    code |= {"content.py", "neighbours.py", "ranking.py"}
     data = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "items.parquet"}
     assert files == code | data | {"pipeline_seqrec.py", "metrics.json", "preparation.json"}
     table = pa.parquet.read_table(tmp_path / "model" / "items.parquet")

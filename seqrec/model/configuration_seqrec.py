@@ -47,6 +47,8 @@ class SeqRecConfig(PreTrainedConfig):
             learned layer reads from all of them.
         id_dropout_prob: Probability that training switches an item's own embedding off for a step, so that content
             alone learns to carry an item.
+        new_item_scale: How long the vector of an item that training never saw is, beside those of the trained items
+            that its content is like: more brings such items higher into all lists.
         display_columns: Columns of `items.parquet` that recommendations show.
         hidden_dropout_prob: Dropout of the input and of both branches of a block.
         attention_probs_dropout_prob: Dropout of the attention weights.
@@ -79,6 +81,7 @@ class SeqRecConfig(PreTrainedConfig):
     content_encoders: dict[str, dict[str, Any]] | None = None
     fusion: Literal["sum", "gate"] = "sum"
     id_dropout_prob: float = 0.0
+    new_item_scale: float = 1.0
     display_columns: list[str] | None = None
     hidden_dropout_prob: float = 0.2
     attention_probs_dropout_prob: float = 0.0
@@ -135,7 +138,12 @@ class SeqRecConfig(PreTrainedConfig):
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "item_dropout_prob", "id_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1.")
-        for name, least in {"temperature": 1e-6, "layer_norm_eps": 1e-12, "initializer_range": 0.0}.items():
+        for name, least in {
+            "temperature": 1e-6,
+            "layer_norm_eps": 1e-12,
+            "initializer_range": 0.0,
+            "new_item_scale": 0.0,
+        }.items():
             if not least <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)} must be a number of at least {least:g}.")
 

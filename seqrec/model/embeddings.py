@@ -8,7 +8,8 @@ from torch import nn
 
 from .blocks import Dropout
 from .configuration_seqrec import SeqRecConfig
-from .content import Rows, StoredContent, build_content
+from .content import ContentProjection, Rows, StoredContent, build_content
+from .neighbours import ContentNeighbours, Nearest, nearest_trained
 
 ALL = slice(None)
 
@@ -16,7 +17,8 @@ ALL = slice(None)
 class ItemEmbeddings(nn.Module):
     """One vector a token: id embedding plus content. The only place where content joins.
 
-    The id table ends with the items that training saw; those after it have content alone.
+    The id table ends with the items that training saw; those after it have content alone, and stand where the trained
+    items stand that theirs is like (`ContentNeighbours`).
     """
 
     removed: torch.Tensor  # (vocab,), True for items that are not ranked any more
@@ -27,6 +29,8 @@ class ItemEmbeddings(nn.Module):
         self.ids = nn.Embedding(config.num_id_rows, config.hidden_size)
         self.content = build_content(config)
         self.register_buffer("removed", torch.zeros(config.vocab_size, dtype=torch.bool))
+        compared = any(isinstance(part, ContentProjection) for part in self._parts())
+        self.neighbours = ContentNeighbours(config) if config.use_item_ids and compared else None
         num_sources = len(self.content) + config.use_item_ids
         width = num_sources * config.hidden_size
         self.gate = nn.Linear(width, width) if config.fusion == "gate" and num_sources > 1 else None
@@ -38,6 +42,20 @@ class ItemEmbeddings(nn.Module):
         """
         if isinstance(tokens, torch.Tensor) and tokens.dim() != 1:
             return self(tokens.flatten()).unflatten(0, tokens.shape)
+        vectors, numbers = self._own(tokens), self._numbers(tokens)
+        if self.neighbours is None or self.training or not (numbers >= self.config.num_trained).any():
+            return vectors
+        placed = self._placed(vectors, self.neighbours.of(numbers))
+        return torch.where((numbers >= self.config.num_trained)[:, None], placed, vectors)
+
+    def _placed(self, own: torch.Tensor, nearest: Nearest) -> torch.Tensor:
+        """The vectors (count, hidden) of new items among their neighbours."""
+        assert self.neighbours is not None
+        tokens, places = torch.unique(nearest.tokens, return_inverse=True)
+        return self.neighbours.place(own, nearest, self._own(tokens)[places])
+
+    def _own(self, tokens: torch.Tensor | slice) -> torch.Tensor:
+        """The vectors (count, hidden) that the id table and content give."""
         numbers = self._numbers(tokens)
         is_item = numbers >= self.config.num_special_tokens
         has_id = numbers < len(self.ids.weight)
@@ -54,7 +72,30 @@ class ItemEmbeddings(nn.Module):
         """Return the vectors (count, hidden) of items that are not in the catalogue, by the rows of each modality."""
         contents = [part(rows[modality]) for modality, part in self.content.items()]
         is_item = torch.ones(len(contents[0]), dtype=torch.bool, device=contents[0].device)
-        return self._fuse(torch.zeros_like(contents[0]), ~is_item, is_item, contents)
+        own = self._fuse(torch.zeros_like(contents[0]), ~is_item, is_item, contents)
+        nearest = self._nearest(rows)
+        return own if nearest is None else self._placed(own, nearest)
+
+    @torch.no_grad()
+    def place(self, tokens: torch.Tensor) -> None:
+        """Find the neighbours of those of the tokens (count,) that training never saw, by their stored content."""
+        new = tokens[tokens >= self.config.num_trained].to(self.removed.device)
+        nearest = self._nearest({modality: part.rows(new) for modality, part in self._compared().items()})
+        if self.neighbours is not None and nearest is not None:
+            self.neighbours.put(new, nearest)
+
+    def _nearest(self, rows: Mapping[str, Rows]) -> Nearest | None:
+        """The trained items whose content is nearest to rows; None where the model places no items by neighbours."""
+        first, end = self.config.num_special_tokens, self.config.num_trained
+        compared = self._compared()
+        if self.neighbours is None or end == first:
+            return None
+        new = [rows[modality][0] for modality in compared]
+        return nearest_trained(new, [part.features[first:end] for part in compared.values()], first)
+
+    def _compared(self) -> dict[str, ContentProjection]:
+        """Modalities whose vectors can be compared."""
+        return {name: part for name, part in self.content.items() if isinstance(part, ContentProjection)}
 
     def has_vector(self, token_ids: torch.Tensor) -> torch.Tensor:
         """Say of tokens of any shape whether anything is known of them: an id embedding, or content."""
@@ -75,6 +116,8 @@ class ItemEmbeddings(nn.Module):
         self.removed = self.removed[:vocab_size].clone()
         for part in self._parts():
             part.resize(vocab_size)
+        if self.neighbours is not None:
+            self.neighbours.resize(vocab_size)
 
     def _numbers(self, tokens: torch.Tensor | slice) -> torch.Tensor:
         if isinstance(tokens, slice):

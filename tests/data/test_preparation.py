@@ -106,6 +106,7 @@ def test_report_counts_by_hand():
         "min_interactions": 2,
         "min_value": 2,
         "drop_duplicates": True,
+        "cold_item_fraction": 0.0,
     }
     assert report["content"] == {
         "num_rows": 3,

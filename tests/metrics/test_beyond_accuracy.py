@@ -17,7 +17,9 @@ LISTS = np.array([[0, 1, 3], [0, 2, -1], [-1, -1, -1]])
 def test_measures_by_hand():
     """Seen places in all: item 0 twice, the others once; training has 9 interactions, 13 with one added an item."""
     values = list_metrics(LISTS, COUNTS, k=[1, 3])
-    assert set(values) == {f"{name}@{k}" for name in ("coverage", "gini", "novelty", "popularity") for k in (1, 3)}
+    names = ("coverage", "gini", "novelty", "popularity", "cold_items")
+    assert set(values) == {f"{name}@{k}" for name in names for k in (1, 3)}
+    assert (values["cold_items@1"], values["cold_items@3"]) == (0, (1 / 3 + 0) / 2)  # the empty list does not count
     assert (values["coverage@1"], values["coverage@3"]) == (1 / 4, 1)
     assert values["gini@1"] == 1
     assert values["gini@3"] == pytest.approx((-3 * 1 - 1 * 1 + 1 * 1 + 3 * 2) / (3 * 5))

@@ -215,6 +215,7 @@ def test_saved_model_gives_the_same_scores(make_model, attention, tmp_path):
         "losses.py",
         "model.safetensors",
         "modeling_seqrec.py",
+        "neighbours.py",
         "ranking.py",
     ]
 
