@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo "seqrec needs Python 3.11 or newer with its venv module, but none of these is one: $(strip $(PYTHONS))." >&2; \
 	  echo "Install one (Debian, Ubuntu: apt install python3 python3-venv), or name it: make install PYTHON=/path/to/python" >&2; \
 	  exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,plots,tracking,baselines]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,plots,tracking,baselines,image,audio]'
 	@touch $@
 
 check: $(INSTALLED) ## Check format, style and types

@@ -62,7 +62,8 @@ def add_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
             "update_items, or leave them out."
         )
     _report_unread(folder.model, items)
-    rows_of = content_rows(folder.model, _content_of_all(folder.model, items, reading))
+    has_id = np.array([0 < token < folder.model.config.num_id_rows for token in tokens])
+    rows_of = content_rows(folder.model, _content_of_all(folder.model, items, reading, has_id))
     grown = _appended(folder, items.select([row for row, token in enumerate(tokens) if not token]))
     shown = _with_shown(grown, items)  # of those that come back
     vocab_size = folder.model.config.num_special_tokens + len(shown)
@@ -196,11 +197,17 @@ def _report_unread(model: SeqRecForNextItem, items: Dataset) -> None:
         logger.warning("The columns %s of the items are not read; this model reads %s.", unread, known)
 
 
-def _content_of_all(model: SeqRecForNextItem, items: Dataset, reading: Reading) -> ItemContent:
-    """The content of items that have nothing else, so that each must have some."""
+def _content_of_all(
+    model: SeqRecForNextItem,
+    items: Dataset,
+    reading: Reading,
+    has_id: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
+) -> ItemContent:
+    """The content of items, which each must have unless it has an embedding of its own (items,)."""
     origins = model.config.content_encoders or {}
     content = read_content(items, origins, reading.encoders, reading.media_folder)
-    empty = [item for item, present in zip(items["item_id"], content.present(), strict=True) if not present]
+    known = content.present() if has_id is None else content.present() | has_id
+    empty = [item for item, is_known in zip(items["item_id"], known, strict=True) if not is_known]
     if empty:
         columns = sorted({name for origin in origins.values() for name in columns_of(origin)})
         raise ValueError(

@@ -114,8 +114,8 @@ class AudioEncoder(Encoder):
             return output.pooler_output
         states = output.last_hidden_state  # (1, frames, width)
         if is_padded and "attention_mask" in batch:
-            share = float(batch["attention_mask"].float().mean())
-            states = states[:, : max(math.ceil(share * states.shape[1]), 1)]
+            mask = batch["attention_mask"]  # (1, spectra): longer than the states, which convolutions shorten
+            states = states[:, : max(math.ceil(int(mask.sum()) * states.shape[1] / mask.shape[1]), 1)]
         return states.mean(dim=1)
 
 

@@ -62,7 +62,11 @@ class Encoder(ABC):
 
 
 def load_encoder(modality: str, source: EncoderSource) -> Encoder:
-    """Return the encoder of a modality that `find_encoder` has found."""
+    """Return the encoder of a modality (`text`, `image` or `audio`) that `find_encoder` has found."""
+    if modality == "audio":
+        from seqrec.content.audio import AudioEncoder
+
+        return AudioEncoder.from_source(source)
     return TextEncoder.from_source(source)
 
 

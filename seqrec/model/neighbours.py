@@ -94,4 +94,4 @@ def nearest_trained(new: list[torch.Tensor], trained: list[torch.Tensor], first:
         found = present[:, None] > 0
         tokens[rows, :num_found] = (best.indices + first) * found
         closeness[rows, :num_found] = best.values * found
-    return Nearest(tokens, closeness)
+    return Nearest(tokens, closeness.half())  # as they are stored

