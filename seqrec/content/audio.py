@@ -3,16 +3,16 @@
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from scipy.signal import resample_poly
-from transformers import ASTFeatureExtractor, AutoFeatureExtractor, AutoModel, FeatureExtractionMixin, PreTrainedModel
+from transformers import ASTFeatureExtractor, AutoFeatureExtractor, FeatureExtractionMixin, PreTrainedModel
 
 from seqrec.content import musicnn  # noqa: F401 (transformers hears of it)
-from seqrec.content.encoders import Encoded, Encoder
-from seqrec.content.sources import DEFAULT_ENCODERS, EncoderSource, find_encoder
+from seqrec.content.encoders import Encoded, Encoder, load_beside, load_network, shared_features
+from seqrec.content.sources import EncoderSource
 from seqrec.extras import require
 
 SECONDS = 30  # of a sound that are read
@@ -32,7 +32,7 @@ class AudioEncoder(Encoder):
 
     def __init__(self, model: PreTrainedModel, extractor: FeatureExtractionMixin, name: str, revision: str) -> None:
         """Keep a loaded model and its feature extractor; `from_pretrained` is the usual way here."""
-        self.model = model.eval()
+        self.model = model
         self.extractor = extractor
         self.name = name
         self.revision = revision
@@ -40,28 +40,11 @@ class AudioEncoder(Encoder):
         self._width = len(self._vector(np.zeros(self._rate, np.float32)))
 
     @classmethod
-    def from_pretrained(cls, name: str = DEFAULT_ENCODERS["audio"], revision: str | None = None) -> "AudioEncoder":
-        """Load an encoder by Hub id or from a folder; the default one needs no Hub.
-
-        Raises:
-            ImportError: The package that reads sound files is not installed.
-            ValueError: The folder holds no model, or other weights than the revision says.
-            OSError: The Hub does not answer, or does not have it.
-        """
-        return cls.from_source(find_encoder(name, revision))
-
-    @classmethod
-    def from_source(cls, source: EncoderSource) -> "AudioEncoder":
+    def from_source(cls, source: EncoderSource) -> Self:
         """Load an encoder that `find_encoder` has found."""
         require("soundfile", "audio")  # before a download
-        location = source.fetch()
-        revision = source.revision if location == source.name else None
-        model = AutoModel.from_pretrained(
-            location, revision=revision or "main", dtype=torch.float32, use_safetensors=True
-        )
-        extractor = AutoFeatureExtractor.from_pretrained(location, revision=revision or "main")
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return cls(model.to(accelerator or "cpu"), extractor, source.name, source.revision)
+        model, place = load_network(source)
+        return cls(model, load_beside(source, AutoFeatureExtractor, place), source.name, source.revision)
 
     @property
     def width(self) -> int:
@@ -105,9 +88,9 @@ class AudioEncoder(Encoder):
         options = {"return_attention_mask": True} if is_padded else {}
         extract: Any = self.extractor
         batch = extract(samples, sampling_rate=self._rate, return_tensors="pt", **options).to(self.model.device)
-        if hasattr(self.model, "get_audio_features"):
-            output = self.model.get_audio_features(**batch)
-            return output if isinstance(output, torch.Tensor) else output.pooler_output
+        vectors = shared_features(self.model, "audio", batch)
+        if vectors is not None:
+            return vectors
         network = self.model.get_encoder() if is_padded else self.model
         output = network(**batch)
         if getattr(output, "pooler_output", None) is not None:

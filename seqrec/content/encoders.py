@@ -1,10 +1,10 @@
-"""Encoders: a text becomes one unit vector, made by a frozen transformer."""
+"""Encoders: one content becomes one unit vector, made by a frozen network; here, of texts."""
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from seqrec.content.sources import DEFAULT_TEXT_ENCODER, LENGTH_FILE, EncoderSource, find_encoder
+from seqrec.content.bundled import DEFAULT_ENCODERS, LENGTH_FILE
+from seqrec.content.sources import EncoderSource, find_encoder
 
 BATCH_SIZE = 32
 LONGEST_TEXT = 512  # tokens, where neither the tokenizer nor the model says
@@ -46,6 +47,22 @@ class Encoder(ABC):
     name: str
     revision: str
 
+    @classmethod
+    def from_pretrained(cls, name: str | None = None, revision: str | None = None) -> Self:
+        """Load an encoder by Hub id or from a folder; the default one of the modality needs no Hub.
+
+        Raises:
+            ImportError: The package that reads such files is not installed.
+            ValueError: The folder holds no model, or other weights than the revision says.
+            OSError: The Hub does not answer, or does not have it.
+        """
+        return cls.from_source(find_encoder(name or DEFAULT_ENCODERS[cls.modality], revision))
+
+    @classmethod
+    @abstractmethod
+    def from_source(cls, source: EncoderSource) -> Self:
+        """Load an encoder that `find_encoder` has found."""
+
     @property
     @abstractmethod
     def width(self) -> int:
@@ -63,11 +80,55 @@ class Encoder(ABC):
 
 def load_encoder(modality: str, source: EncoderSource) -> Encoder:
     """Return the encoder of a modality (`text`, `image` or `audio`) that `find_encoder` has found."""
+    if modality == "image":
+        from seqrec.content.images import ImageEncoder
+
+        return ImageEncoder.from_source(source)
     if modality == "audio":
         from seqrec.content.audio import AudioEncoder
 
         return AudioEncoder.from_source(source)
     return TextEncoder.from_source(source)
+
+
+def load_network(source: EncoderSource) -> tuple[PreTrainedModel, dict[str, str]]:
+    """Load the network of an encoder onto the fastest device here.
+
+    Returns:
+        The model in evaluation mode, and what `from_pretrained` of its tokenizer or processor takes.
+    """
+    location = source.fetch()
+    place = {"pretrained_model_name_or_path": location}
+    if location == source.name:  # on the Hub
+        place["revision"] = source.revision
+    model = AutoModel.from_pretrained(**place, dtype=torch.float32, use_safetensors=True)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return model.eval().to(accelerator or "cpu"), place
+
+
+def load_beside(source: EncoderSource, auto_class: Any, place: Mapping[str, str], **options: Any) -> Any:
+    """Load what prepares the input of an encoder's network: its tokenizer, image processor or feature extractor.
+
+    Raises:
+        ValueError: The encoder has none: it is made for another modality.
+    """
+    try:
+        return auto_class.from_pretrained(**place, **options)
+    except (OSError, ValueError) as error:
+        what = {"AutoTokenizer": "a tokenizer", "AutoImageProcessor": "an image processor"}
+        raise ValueError(
+            f"The encoder {source.name!r} comes without {what.get(auto_class.__name__, 'a feature extractor')}, which "
+            f"encoders of this modality need: {error} Give an encoder that is made for it."
+        ) from error
+
+
+def shared_features(model: PreTrainedModel, modality: str, batch: Mapping[str, Any]) -> torch.Tensor | None:
+    """Vectors (contents, width) of a model with one space for several modalities (CLIP, CLAP), None of another."""
+    project = getattr(model, f"get_{modality}_features", None)
+    if project is None:
+        return None
+    output = project(**batch)
+    return output if isinstance(output, torch.Tensor) else output.pooler_output
 
 
 class TextEncoder(Encoder):
@@ -85,39 +146,24 @@ class TextEncoder(Encoder):
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, revision: str, max_length: int
     ) -> None:
         """Keep a loaded model and its tokenizer; `from_pretrained` is the usual way here."""
-        self.model = model.eval()
+        self.model = model
         self.tokenizer = tokenizer
         self.name = name
         self.revision = revision
         self.max_length = max_length
+        self._width = self._encode_batch(["a"])[0].shape[1]
 
     @classmethod
-    def from_pretrained(cls, name: str = DEFAULT_TEXT_ENCODER, revision: str | None = None) -> "TextEncoder":
-        """Load an encoder by Hub id or from a folder; the default one needs no Hub.
-
-        Raises:
-            ValueError: The folder holds no model, or other weights than the revision says.
-            OSError: The Hub does not answer, or does not have it.
-        """
-        return cls.from_source(find_encoder(name, revision))
-
-    @classmethod
-    def from_source(cls, source: EncoderSource) -> "TextEncoder":
+    def from_source(cls, source: EncoderSource) -> Self:
         """Load an encoder that `find_encoder` has found."""
-        location = source.fetch()
-        revision = source.revision if location == source.name else None
-        model = AutoModel.from_pretrained(
-            location, revision=revision or "main", dtype=torch.float32, use_safetensors=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or "main")
-        max_length = _max_length(location, revision, tokenizer, model)
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return cls(model.to(accelerator or "cpu"), tokenizer, source.name, source.revision, max_length)
+        model, place = load_network(source)
+        tokenizer = load_beside(source, AutoTokenizer, place)
+        return cls(model, tokenizer, source.name, source.revision, _max_length(place, tokenizer, model))
 
     @property
     def width(self) -> int:
         """Numbers in one vector."""
-        return int(self.model.config.hidden_size)
+        return self._width
 
     @property
     def reads(self) -> str:
@@ -150,17 +196,21 @@ class TextEncoder(Encoder):
         batch = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt")
         num_cut = sum(bool(encoding.overflowing) for encoding in batch.encodings or [])
         batch = batch.to(self.model.device)
-        hidden = self.model(**batch).last_hidden_state  # (num_texts, length, width)
-        mask = batch["attention_mask"][..., None]
-        mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
-        return functional.normalize(mean, dim=-1).float().cpu().numpy(), num_cut
+        vectors = shared_features(self.model, "text", batch)
+        if vectors is None:
+            network = self.model.get_encoder() if self.model.config.is_encoder_decoder else self.model
+            hidden = network(**batch).last_hidden_state  # (num_texts, length, width)
+            mask = batch["attention_mask"][..., None]
+            vectors = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        return functional.normalize(vectors, dim=-1).float().cpu().numpy(), num_cut
 
 
-def _max_length(
-    location: str, revision: str | None, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
-) -> int:
+def _max_length(place: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
     """The tokens an encoder reads: what sentence-transformers wrote beside it, else what tokenizer and model can."""
-    path = cached_file(location, LENGTH_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)
+    location = place["pretrained_model_name_or_path"]
+    path = cached_file(
+        location, LENGTH_FILE, revision=place.get("revision"), _raise_exceptions_for_missing_entries=False
+    )
     stated: Any = None
     if path is not None:
         with open(path, encoding="utf-8") as file:

