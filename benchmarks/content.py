@@ -1,6 +1,6 @@
 """What item content brings on Amazon Beauty: against ids alone, and for items that training never saw.
 
-    python benchmarks/content.py --interactions FILE --items FILE [--output_dir runs/benchmarks/content] [--seeds 0 1 2]
+    python benchmarks/content.py --interactions FILE --items FILE [--output_dir FOLDER] [--seeds 0 1 2]
 
 Four models a seed; what is finished is kept. Prints, for each seed, paired differences of NDCG@10 on test targets over
 the full catalogue, seen items excluded: ids and text against ids; cold targets against content-kNN; warm targets with

@@ -149,6 +149,8 @@ def _read_rows(rows: Tabular, reading: Reading) -> Dataset:
     """Items with ids of their own, from a list of dicts or any table."""
     if isinstance(rows, Mapping):
         rows = [rows]
+    if isinstance(rows, Sequence) and not rows:
+        raise ValueError("There are no rows of items; pass at least one.")
     if isinstance(rows, Sequence) and not isinstance(rows, str) and any(isinstance(row, Mapping) for row in rows):
         rows = _table_of_dicts(rows)
     table, _ = merge_equal_rows(load_items(rows, reading.column_mapping))

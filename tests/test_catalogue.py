@@ -190,7 +190,9 @@ def test_a_model_without_ids_ranks_another_catalogue(trained, tmp_path):
     lists = recommender.recommend([["s0", "s1"], ["1500"], []], k=10, on_unknown_items="ignore")
     assert [len(recommended) for recommended in lists] == [2, 4, 4]
     recommender.save_pretrained(tmp_path / "model")
-    assert seqrec.Recommender.from_pretrained(tmp_path / "model").recommend([["s0", "s1"]]) == lists[:1]
+    [again] = seqrec.Recommender.from_pretrained(tmp_path / "model").recommend([["s0", "s1"]])
+    assert [row["item_id"] for row in again] == [row["item_id"] for row in lists[0]]
+    assert [row["score"] for row in again] == pytest.approx([row["score"] for row in lists[0]], rel=1e-5)
 
 
 def test_a_model_with_ids_keeps_its_catalogue(recommender):

@@ -49,6 +49,8 @@ def test_blocks_are_taken_from_the_system_once():
         answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
         assert answer[0] == str(word == "keep")
         faults[word] = int(answer[1])
+    if not faults["leave"]:
+        pytest.skip("this system counts no page faults")
     assert faults["keep"] < faults["leave"] / 10
 
 

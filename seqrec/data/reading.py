@@ -2,6 +2,7 @@
 
 import codecs
 import glob
+import io
 import os
 import re
 from collections.abc import Collection, Sequence
@@ -156,7 +157,9 @@ def _read_file(path: str, columns: Collection[str] | None) -> pa.Table:
     if reader is None:
         raise ValueError(f"Cannot tell the format of {path!r}; expected a name ending in {', '.join(FILE_READERS)}.")
     try:
-        return reader(path, columns)
+        table = reader(path, columns)
+        table.validate(full=True)  # neither JSON nor Parquet is checked to be UTF-8
+        return table
     except FileNotFoundError as error:
         raise ValueError(f"There is no file {path!r}; expected files that exist. Check the list of paths.") from error
     except PermissionError as error:
@@ -170,10 +173,25 @@ def _read_file(path: str, columns: Collection[str] | None) -> pa.Table:
 
 
 def _encoding(path: str) -> str:
-    """What the first bytes say of another encoding than UTF-8."""
-    with open(path, "rb") as file:
-        start = file.read(2)
-    return "; it begins like UTF-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
+    """What the bytes of a text file say of another encoding than UTF-8."""
+    if _suffix(path).startswith(".parquet"):
+        return ""
+    try:
+        with io.BufferedReader(_opened(path)) as file:
+            return next((said for number, line in enumerate(file, 1) if (said := _not_utf8(number, line))), "")
+    except (pa.ArrowException, OSError):  # the file ends within its compression, which the message says already
+        return ""
+
+
+def _not_utf8(number: int, line: bytes) -> str:
+    """What is wrong with the encoding of one line, if anything."""
+    if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "; it begins like UTF-16"
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return f"; line {number} is no UTF-8: {line[max(error.start - 20, 0) : error.end + 20]!r}"
+    return ""
 
 
 def _suffix(path: str) -> str:

@@ -220,8 +220,21 @@ def test_a_file_in_another_encoding_is_refused(tmp_path):
     with pytest.raises(ValueError, match="begins like UTF-16") as refused:
         load_items(write(tmp_path / "items.csv", "item_id,title\n1,x\n", encoding="utf-16"))
     assert str(refused.value).isprintable()
-    with pytest.raises(ValueError, match="UTF-8"):
-        load_items(write(tmp_path / "items.csv", "item_id,title\n1,café\n", encoding="latin-1"))
+
+
+@pytest.mark.parametrize("name", ["items.csv", "items.jsonl", "items.csv.gz"])
+def test_the_line_that_is_no_utf8_is_named(tmp_path, name):
+    rows = (
+        ["1,tea", "2,café"]
+        if "csv" in name
+        else ['{"item_id": "1", "title": "tea"}', '{"item_id": "2", "title": "é"}']
+    )
+    content = "\n".join(["item_id,title", *rows] if "csv" in name else rows).encode("latin-1")
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(ValueError, match=rf"line {3 if 'csv' in name else 2} is no UTF-8: b'.*\\xe9") as refused:
+        load_items(str(path))
+    assert str(refused.value).isprintable()
 
 
 def test_things_that_are_no_source(tmp_path):
