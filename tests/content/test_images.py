@@ -109,11 +109,11 @@ def test_a_vector_is_the_unit_pooled_state_of_the_processed_image(vit_folder, en
 
 
 def test_images_keep_their_order_over_batches(encoder):
-    files = [file_of(picture(20 + seed, 30, seed)) for seed in range(40)]
+    files = [file_of(picture(20 + seed, 30, seed)) for seed in range(20)]
     heard = []
     vectors = encoder.encode(files, heard.append).vectors
-    assert heard == [32, 8]
-    for row in (0, 33, 39):
+    assert heard == [8, 8, 4]
+    for row in (0, 9, 19):
         np.testing.assert_allclose(vectors[row], encoder.encode([files[row]]).vectors[0], atol=1e-6)
     assert encoder.encode([]).vectors.shape == (0, 16)
 
