@@ -57,7 +57,7 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
     model.softmax = _softmax(arguments.training, items, num_trained)
     fit_content(model, content)
     model.to(device=arguments.training.device)  # type: ignore[call-arg]
-    tokenizer = build_tokenizer(items["item_id"], config)
+    tokenizer = build_tokenizer(items["item_id"][:], config)
     return ModelFolder(model, tokenizer, items, preparation=prepared.report)
 
 

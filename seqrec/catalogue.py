@@ -53,9 +53,9 @@ def add_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     """Append items, or bring back removed ones; see `Recommender.add_items`."""
     _require_content(folder.model, "add_items")
     items = _read_rows(rows, reading)
-    tokens = _tokens(folder, items["item_id"])
+    tokens = _tokens(folder, items["item_id"][:])
     removed = folder.model.model.items.removed.cpu()
-    there = [item for item, token in zip(items["item_id"], tokens, strict=True) if token and not removed[token]]
+    there = [item for item, token in zip(items["item_id"][:], tokens, strict=True) if token and not removed[token]]
     if there:
         raise ValueError(
             f"{len(there)} of {len(items)} items are in the catalogue already: {_some(there)}. Change them with "
@@ -79,7 +79,7 @@ def update_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     """Replace the content and the display columns that rows have; see `Recommender.update_items`."""
     model = folder.model
     items = _read_rows(rows, reading)
-    numbers = _present_tokens(folder, items["item_id"])
+    numbers = _present_tokens(folder, items["item_id"][:])
     _report_unread(model, items)
     given = set(items.column_names)
     origins = {m: o for m, o in (model.config.content_encoders or {}).items() if given & set(columns_of(o))}
@@ -92,7 +92,7 @@ def update_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
             )
     content = read_content(items, origins, reading.encoders, reading.media_folder)
     rows_of = content_rows(model, content)
-    _refuse_without_vector(model, items["item_id"], numbers, rows_of)
+    _refuse_without_vector(model, items["item_id"][:], numbers, rows_of)
     shown = _with_shown(folder, items)
     put_rows(model, rows_of, numbers)
     folder.items = shown
@@ -120,7 +120,7 @@ def set_catalogue(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     rows_of = content_rows(model, content)
     columns = [name for name in config.display_columns or [] if name in items.column_names]
     table = _catalogue_rows(items, columns)
-    tokenizer = build_tokenizer(items["item_id"], config)
+    tokenizer = build_tokenizer(items["item_id"][:], config)
     first = config.num_special_tokens
     model.resize_catalogue(first)
     model.resize_catalogue(first + len(items))
@@ -209,7 +209,7 @@ def _content_of_all(
     origins = model.config.content_encoders or {}
     content = read_content(items, origins, reading.encoders, reading.media_folder)
     known = content.present() if has_id is None else content.present() | has_id
-    empty = [item for item, is_known in zip(items["item_id"], known, strict=True) if not is_known]
+    empty = [item for item, is_known in zip(items["item_id"][:], known, strict=True) if not is_known]
     if empty:
         columns = sorted({name for origin in origins.values() for name in columns_of(origin)})
         raise ValueError(
@@ -256,7 +256,7 @@ def _appended(folder: ModelFolder, items: Dataset) -> ModelFolder:
     schema = table.schema.remove_metadata()
     new = _catalogue_rows(items, columns).select(table.column_names).cast(schema)
     grown = Dataset(pa.concat_tables([table.cast(schema), new]))
-    return ModelFolder(folder.model, build_tokenizer(grown["item_id"], folder.model.config), grown)
+    return ModelFolder(folder.model, build_tokenizer(grown["item_id"][:], folder.model.config), grown)
 
 
 def _catalogue_rows(items: Dataset, columns: Sequence[str]) -> pa.Table:

@@ -176,7 +176,7 @@ def _recommended_positions(
     ranker: Ranker, dataset: Dataset, items: Dataset, k: int, batch_size: int
 ) -> npt.NDArray[np.int32]:
     """Return the catalogue positions of every user's k best unseen items, (num_users, k), -1 where there are fewer."""
-    positions = {item_id: position for position, item_id in enumerate(items["item_id"])}
+    positions = {item_id: position for position, item_id in enumerate(items["item_id"][:])}
     lists = np.full((len(dataset), k), -1, dtype=np.int32)
     for rows, batch in _batches(dataset, batch_size, "Recommending"):
         for row, best in zip(rows, ranker.recommend(batch["history"], k=k, exclude_seen=True), strict=True):

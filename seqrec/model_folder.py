@@ -68,7 +68,7 @@ class ModelFolder:
         _check_whole(folder)
         config = _load_config(folder)
         items = Dataset(_read_items(folder / ITEMS_FILE, config))
-        tokenizer = _load_tokenizer(folder, items["item_id"], config)
+        tokenizer = _load_tokenizer(folder, items["item_id"][:], config)
         metrics, preparation = read_json(folder / METRICS_FILE), read_json(folder / PREPARATION_FILE)
         return cls(_load_model(folder, config), tokenizer, items, metrics, preparation)
 

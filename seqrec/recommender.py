@@ -51,9 +51,9 @@ class Recommender:
         """Read the catalogue as it is now."""
         items, unknown = self.folder.items, self.model.config.unk_token_id
         self._ids = ItemIds(self.folder.tokenizer, self._first, unknown)
-        self._item_ids = np.array(items["item_id"], dtype=object)
+        self._item_ids = np.array(items["item_id"][:], dtype=object)
         shown = [name for name in self.model.config.display_columns or [] if name in items.column_names]
-        self._display = {name: list(items[name]) for name in shown if name not in OWN_COLUMNS}
+        self._display = {name: items[name][:] for name in shown if name not in OWN_COLUMNS}
 
     @property
     def items(self) -> Dataset:
@@ -286,7 +286,7 @@ class Recommender:
         if not is_list(queries):
             raise ValueError(f"Name items in a list, not {queries!r:.60}: wrap it in a list.")
         items = self.items
-        item_ids, texts = list(items["item_id"]), [list(items[name]) for name in self._display]
+        item_ids, texts = items["item_id"][:], [items[name][:] for name in self._display]
         known = set(item_ids)
         return [query if query in known else find_item(query, item_ids, texts) for query in map(as_id, queries)]
 

@@ -33,7 +33,7 @@ class Baseline(ABC):
         _require(train, "history", "the training histories")
         _require(items, "item_id", "the catalogue")
         self.items = items
-        self._item_ids: list[str] = list(items["item_id"])
+        self._item_ids: list[str] = items["item_id"][:]
         self._positions = {item_id: position for position, item_id in enumerate(self._item_ids)}
         if not self._item_ids:
             raise ValueError("The catalogue has no items, so there is nothing to rank. Give at least one item.")

@@ -58,12 +58,12 @@ def fit_attributes(items: Dataset, columns: Sequence[str], fitted: np.ndarray) -
     """
     origin: dict[str, Any] = {"categories": {}, "numbers": {}}
     rows = np.flatnonzero(fitted)
-    ids = items["item_id"]
+    ids = items["item_id"][:]
     for asked in columns:
         name, kind = _column_and_kind(asked, items.features)
         if name in origin["categories"] or name in origin["numbers"]:
             raise ValueError(f"attributes names the column {name!r} twice; name it once.")
-        cells = items.with_format(None)[name]
+        cells = items.with_format(None)[name][:]
         if kind == "category":
             origin["categories"][name] = _known_values(name, cells, ids, rows)
         else:
@@ -77,18 +77,18 @@ def read_attributes(items: Dataset, origin: Mapping[str, Any]) -> AttributeValue
     Raises:
         ValueError: A cell is not of the kind that its column had; the message names the item.
     """
-    ids, plain = items["item_id"], items.with_format(None)
+    ids, plain = items["item_id"][:], items.with_format(None)
     of_items: list[list[int]] = [[] for _ in ids]
     first = 1
     for name, values in origin["categories"].items():
         number_of = {value: first + 1 + number for number, value in enumerate(values)}
-        for row, cell in enumerate(plain[name]):
+        for row, cell in enumerate(plain[name][:]):
             of_items[row] += [number_of.get(value, first) for value in _values(name, cell, ids[row])]
         first += 1 + len(values)
     numbers = np.zeros((len(ids), len(origin["numbers"])), np.float32)
     known = np.zeros(numbers.shape, dtype=bool)
     for column, (name, (mean, deviation)) in enumerate(origin["numbers"].items()):
-        for row, cell in enumerate(plain[name]):
+        for row, cell in enumerate(plain[name][:]):
             number = _number(name, cell, ids[row])
             if number is not None:
                 numbers[row, column], known[row, column] = (number - mean) / deviation, True

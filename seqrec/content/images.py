@@ -35,7 +35,8 @@ class ImageEncoder(Encoder):
 
     def __init__(self, model: PreTrainedModel, processor: BaseImageProcessor, name: str, revision: str) -> None:
         """Keep a loaded model and its image processor; `from_pretrained` is the usual way here."""
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = model
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
         self.processor = processor
         self.name = name
         self.revision = revision

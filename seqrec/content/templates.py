@@ -40,7 +40,7 @@ def render_texts(items: Dataset, template: str) -> list[str | None]:
             "Change the template, or rename the columns with column_mapping."
         )
     plain = items.with_format(None)
-    columns = {name: [_as_text(value, name) for value in plain[name]] for name in dict.fromkeys(names)}
+    columns = {name: [_as_text(value, name) for value in plain[name][:]] for name in dict.fromkeys(names)}
     rows = zip(*(columns[name] for name in names), strict=True)
     return [_join(words, values) for values in rows]
 

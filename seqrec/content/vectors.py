@@ -72,7 +72,7 @@ def encode_content(
     source = find_encoder(encoder or origin["encoder"], origin.get("revision"))
     vectors, unreadable = _vectors(modality, source, contents)
     if unreadable:
-        ids = items["item_id"]
+        ids = items["item_id"][:]
         some = ", ".join(f"{ids[row]!r} ({why})" for row, why in list(unreadable.items())[:NAMED_AT_MOST])
         raise ValueError(
             f"The {modality} of {len(unreadable)} of {len(ids)} items cannot be read: {some}. Repair it, or leave "
@@ -171,11 +171,11 @@ def _reason(error: OSError | UnicodeEncodeError) -> str:
 
 def _finished_vectors(items: Dataset, origin: dict[str, Any]) -> ContentVectors:
     """Vectors out of a column of lists of numbers."""
-    name, ids = origin["column"], items["item_id"]
+    name, ids = origin["column"], items["item_id"][:]
     feature = items.features[name]
     if not isinstance(feature, List | LargeList) and feature.dtype != "null":
         raise ValueError(f"The column {name!r} of vector_columns is of the type {feature}; expected lists of numbers.")
-    cells = items.with_format(None)[name]
+    cells = items.with_format(None)[name][:]
     present = np.array([cell is not None and len(cell) > 0 for cell in cells], dtype=bool)
     width = origin.get("width") or next((len(cell) for cell in cells if cell is not None and len(cell)), 0)
     vectors = np.zeros((len(ids), width), np.float32)
