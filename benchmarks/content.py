@@ -52,7 +52,7 @@ def main(interactions: str, items: str, output_dir: Path, seeds: list[int]) -> N
         test = whole.dataset["test"]
         say(seed, "ids and text / ids", ndcg(models["ids and text"], test), ndcg(models["ids"], test))
         compare_cold(seed, models, held)
-        add_a_tenth(seed, models["cold, id dropout"], held)
+        add_a_tenth(seed, models["cold"], held)
 
 
 def compare_cold(seed: int, models: dict[str, seqrec.Recommender], held: PreparedData) -> None:
@@ -61,10 +61,11 @@ def compare_cold(seed: int, models: dict[str, seqrec.Recommender], held: Prepare
     model, without = models["cold, id dropout"], models["cold"]
     knn = fit_baselines(held.dataset["train"], held.items, model.text_vectors(), ["content-kNN"])["content-kNN"]
     ours, plain, theirs = ndcg(model, test), ndcg(without, test), ndcg(knn, test)
+    say(seed, "cold targets: without id dropout / content-kNN", plain[cold], theirs[cold])
     say(seed, "cold targets: id dropout / content-kNN", ours[cold], theirs[cold])
     say(seed, "cold targets: id dropout / without", ours[cold], plain[cold])
     say(seed, "warm targets: id dropout / without", ours[~cold], plain[~cold])
-    say(seed, "all targets: id dropout / content-kNN", ours, theirs)
+    say(seed, "all targets: without id dropout / content-kNN", plain, theirs)
 
 
 def add_a_tenth(seed: int, model: seqrec.Recommender, held: PreparedData) -> None:

@@ -3,8 +3,8 @@
     python benchmarks/sounds.py [--output_dir runs/benchmarks/sounds] [--seeds 0 1 2]
 
 Twelve instruments play twenty melodies each; of the twelve pieces that a listener takes, four in five are played by
-the two instruments that they like. Prints NDCG@10 on validation targets (full catalogue, seen items excluded) with ids alone
-and with ids and sounds, for pieces that training has seen and for the tenth that it has not.
+the two instruments that they like. Prints NDCG@10 of validation targets (full catalogue, seen items excluded) with ids
+alone and with ids and sounds, for pieces that training has seen and for the tenth that it has not.
 """
 
 import argparse
