@@ -62,8 +62,10 @@ def add_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
             "update_items, or leave them out."
         )
     _report_unread(folder.model, items)
-    has_id = np.array([0 < token < folder.model.config.num_id_rows for token in tokens])
-    rows_of = content_rows(folder.model, _content_of_all(folder.model, items, reading, has_id))
+    old_tokens = np.array(tokens)  # 0 for items that were never there
+    known = old_tokens > 0  # what comes back has what it had
+    rows_of = content_rows(folder.model, _content_of_all(folder.model, items, reading, known))
+    rows_of = _completed(folder.model, rows_of, torch.from_numpy(old_tokens))
     grown = _appended(folder, items.select([row for row, token in enumerate(tokens) if not token]))
     shown = _with_shown(grown, items)  # of those that come back
     vocab_size = folder.model.config.num_special_tokens + len(shown)
@@ -217,6 +219,20 @@ def _content_of_all(
             f"of their columns {columns}."
         )
     return content
+
+
+def _completed(model: SeqRecForNextItem, rows_of: Mapping[str, Rows], tokens: torch.Tensor) -> dict[str, Rows]:
+    """Give items that come back the content that they had, where their rows have none; tokens (count,), 0 for new."""
+    completed = {}
+    for modality, rows in rows_of.items():
+        part = model.model.items.content[modality]
+        keeps = (tokens.to(rows[-1].device) > 0) & ~rows[-1]  # rows end with what is there
+        stored = part.rows(torch.where(keeps, tokens.to(keeps.device), 0))
+        completed[modality] = tuple(
+            torch.where(keeps.view(-1, *[1] * (new.dim() - 1)), old, new)
+            for old, new in zip(stored, rows, strict=True)
+        )
+    return completed
 
 
 def _refuse_without_vector(

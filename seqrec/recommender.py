@@ -204,7 +204,7 @@ class Recommender:
         return None if content is None else tuple(part.cpu().numpy()[kept] for part in content)
 
     def add_items(self, rows: Tabular, **reading: Unpack[ReadingOptions]) -> None:
-        """Make new items rankable at once, by their content and without training; removed ones come back.
+        """Make new items rankable at once, by their content and without training; removed ones come back as they were.
 
         Args:
             rows: A list of dicts, or any table that `seqrec.data.load_items` reads: `item_id` and the columns that

@@ -101,6 +101,15 @@ def test_removed_items_leave_every_list_and_come_back(recommender, with_taste):
     assert ids(recommender.recommend(HISTORIES, k=20)) == ids(whole)
 
 
+def test_an_item_that_comes_back_by_its_id_alone_has_the_content_it_had(recommender):
+    recommender.add_items([{"item_id": "x", "taste": [1.0, 2.0, 3.0]}])
+    whole = recommender.recommend(HISTORIES, k=20)
+    recommender.remove_items(["x", "d04"])
+    recommender.add_items([{"item_id": "x"}, {"item_id": "d04"}, {"item_id": "y", "taste": [3.0, 2.0, 1.0]}])
+    recommender.remove_items(["y"])
+    assert ids(recommender.recommend(HISTORIES, k=20)) == ids(whole)
+
+
 def test_the_last_item_stays(recommender):
     with pytest.raises(ValueError, match="would leave none"):
         recommender.remove_items(recommender.items["item_id"])
