@@ -38,27 +38,30 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
     """The same, where memory suffices."""
     items = prepared.items
     sizes = content.sizes(arguments.data.content_components)
-    if not sizes and (not arguments.model.use_item_ids or arguments.model.id_dropout_prob):
+    asked = not arguments.model.use_item_ids or arguments.model.id_dropout_prob or arguments.model.fusion == "gate"
+    if asked and not sizes:
         raise ValueError(
-            "use_item_ids=False and id_dropout_prob need content, and the items have none that is used: their columns "
-            f"are {items.column_names}. Pass items with texts, or name image_column, audio_column, attributes or "
-            "vector_columns."
+            "use_item_ids=False, id_dropout_prob and fusion='gate' need content, and the items have none that is used; "
+            f"their columns are {items.column_names}. Pass items with texts, or name image_column, audio_column, "
+            "attributes or vector_columns."
         )
     num_trained = int((np.asarray(items.with_format("numpy")["count"][:]) > 0).sum()) if sizes else len(items)
+    shown = [name for name in _text_columns(items) if name not in _media_columns(arguments.data)]
     config = SeqRecConfig(
         vocab_size=len(SPECIAL_TOKENS) + len(items),
         num_trained_tokens=len(SPECIAL_TOKENS) + num_trained,
         **dataclasses.asdict(arguments.model),
         content_sizes=sizes or None,
         content_encoders=content.origins or None,
-        display_columns=[name for name in _text_columns(items) if name not in _media_columns(arguments.data)],
+        display_columns=shown,
     )
     model = SeqRecForNextItem(config)
     model.softmax = _softmax(arguments.training, items, num_trained)
     fit_content(model, content)
     model.to(device=arguments.training.device)  # type: ignore[call-arg]
     tokenizer = build_tokenizer(items["item_id"][:], config)
-    return ModelFolder(model, tokenizer, items, preparation=prepared.report)
+    catalogue = items.select_columns(["item_id", *shown, "count"])
+    return ModelFolder(model, tokenizer, catalogue, preparation=prepared.report)
 
 
 def _text_columns(items: Dataset) -> list[str]:

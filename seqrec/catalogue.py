@@ -16,6 +16,7 @@ from seqrec.data.catalogue import OWN_COLUMNS, merge_equal_rows
 from seqrec.data.reading import Tabular
 from seqrec.data.sources import load_items
 from seqrec.item_content import ItemContent, columns_of, content_rows, put_rows, read_content
+from seqrec.item_ids import ItemIds, is_list
 from seqrec.model import SeqRecForNextItem
 from seqrec.model.content import Rows
 from seqrec.model_folder import ModelFolder
@@ -67,7 +68,7 @@ def add_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     rows_of = content_rows(folder.model, _content_of_all(folder.model, items, reading, known))
     rows_of = _completed(folder.model, rows_of, torch.from_numpy(old_tokens))
     grown = _appended(folder, items.select([row for row, token in enumerate(tokens) if not token]))
-    shown = _with_shown(grown, items)  # of those that come back
+    shown = _with_shown(grown, items, empties=False)  # of those that come back
     vocab_size = folder.model.config.num_special_tokens + len(shown)
     places = iter(range(folder.model.config.vocab_size, vocab_size))
     numbers = torch.tensor([token or next(places) for token in tokens], dtype=torch.long)
@@ -80,6 +81,11 @@ def add_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
 def update_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     """Replace the content and the display columns that rows have; see `Recommender.update_items`."""
     model = folder.model
+    if is_list(rows) and len({frozenset(row) for row in rows if isinstance(row, Mapping)}) > 1:
+        raise ValueError(
+            "The rows have different columns, and an update empties what a row lacks. Give each the same columns, or "
+            "update those with other columns in a call of their own."
+        )
     items = _read_rows(rows, reading)
     numbers = _present_tokens(folder, items["item_id"][:])
     _report_unread(model, items)
@@ -89,13 +95,13 @@ def update_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
         absent = sorted(set(columns_of(origin)) - given)
         if absent:
             raise ValueError(
-                f"The {modality} of an item is made of the columns {columns_of(origin)}, and {absent} are not among "
-                f"{items.column_names}. Give all of them, or none."
+                f"What the model reads as {modality} is made of the columns {columns_of(origin)}, and {absent} are "
+                f"not among {items.column_names}. Give all of them, or none."
             )
     content = read_content(items, origins, reading.encoders, reading.media_folder)
     rows_of = content_rows(model, content)
     _refuse_without_vector(model, items["item_id"][:], numbers, rows_of)
-    shown = _with_shown(folder, items)
+    shown = _with_shown(folder, items, empties=True)
     put_rows(model, rows_of, numbers)
     folder.items = shown
 
@@ -120,8 +126,7 @@ def set_catalogue(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     items = _read_rows(rows, reading)
     content = _content_of_all(model, items, reading)
     rows_of = content_rows(model, content)
-    columns = [name for name in config.display_columns or [] if name in items.column_names]
-    table = _catalogue_rows(items, columns)
+    table = _catalogue_rows(items, [name for name in config.display_columns or [] if name not in OWN_COLUMNS])
     tokenizer = build_tokenizer(items["item_id"][:], config)
     first = config.num_special_tokens
     model.resize_catalogue(first)
@@ -171,6 +176,8 @@ def _table_of_dicts(rows: Sequence[Any]) -> pa.Table:
     for name in names:
         cells = [row.get(name) for row in rows]
         try:
+            if {bytes, str} <= {type(cell) for cell in cells}:
+                raise pa.ArrowInvalid("bytes beside text")  # pyarrow would make bytes of both
             columns[name] = pa.array(cells)
         except (pa.ArrowException, UnicodeEncodeError, OverflowError) as error:
             odd = next((row for row in rows if not _fits(row.get(name), cells)), rows[0])
@@ -183,9 +190,12 @@ def _table_of_dicts(rows: Sequence[Any]) -> pa.Table:
 
 def _fits(cell: Any, cells: Sequence[Any]) -> bool:
     """Whether a cell can stand in a column beside the first one that can."""
+    first = next(one for one in cells if one is not None)
+    if {type(first), type(cell)} == {bytes, str}:
+        return False
     try:
         pa.array([cell])
-        pa.array([next(one for one in cells if one is not None), cell])
+        pa.array([first, cell])
     except (pa.ArrowException, UnicodeEncodeError, OverflowError):
         return False
     return True
@@ -228,11 +238,15 @@ def _completed(model: SeqRecForNextItem, rows_of: Mapping[str, Rows], tokens: to
         part = model.model.items.content[modality]
         keeps = (tokens.to(rows[-1].device) > 0) & ~rows[-1]  # rows end with what is there
         stored = part.rows(torch.where(keeps, tokens.to(keeps.device), 0))
-        completed[modality] = tuple(
-            torch.where(keeps.view(-1, *[1] * (new.dim() - 1)), old, new)
-            for old, new in zip(stored, rows, strict=True)
-        )
+        completed[modality] = tuple(_chosen(keeps, old, new) for old, new in zip(stored, rows, strict=True))
     return completed
+
+
+def _chosen(keeps: torch.Tensor, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """Rows of `old` where `keeps` (count,) says so, of `new` elsewhere; `new` may be wider (more attribute values)."""
+    if old.dim() == 1:
+        return torch.where(keeps, old, new)
+    return torch.where(keeps[:, None], torch.nn.functional.pad(old, (0, new.shape[1] - old.shape[1])).to(new), new)
 
 
 def _refuse_without_vector(
@@ -250,9 +264,7 @@ def _refuse_without_vector(
 
 def _tokens(folder: ModelFolder, item_ids: Iterable[str]) -> list[int]:
     """Token of each item, 0 for what is not in the catalogue."""
-    first = folder.model.config.num_special_tokens
-    tokens: Any = folder.tokenizer.convert_tokens_to_ids(list(item_ids))
-    return [token if token >= first else 0 for token in tokens]
+    return ItemIds(folder.tokenizer, folder.model.config.num_special_tokens, unknown=0).convert(list(item_ids))
 
 
 def _present_tokens(folder: ModelFolder, item_ids: Sequence[str]) -> torch.Tensor:
@@ -294,14 +306,15 @@ def _shown(table: pa.Table, name: str) -> Any:
         ) from error
 
 
-def _with_shown(folder: ModelFolder, items: Dataset) -> Dataset:
-    """The catalogue with the display columns of some of its items replaced."""
+def _with_shown(folder: ModelFolder, items: Dataset, empties: bool) -> Dataset:
+    """The catalogue with the display columns of some of its items replaced, by empty cells where `empties` says so."""
     table, new = folder.items.with_format("arrow")[:], items.with_format("arrow")[:]
     place = pc.index_in(table["item_id"], value_set=pc.cast(new["item_id"], table["item_id"].type))
     changed = pc.is_valid(place)
     for name in [name for name in table.column_names if name not in OWN_COLUMNS and name in new.column_names]:
         values = _shown(new, name).take(place).cast(table[name].type)
-        table = table.set_column(table.column_names.index(name), name, pc.if_else(changed, values, table[name]))
+        replaced = changed if empties else pc.and_(changed, pc.is_valid(values))
+        table = table.set_column(table.column_names.index(name), name, pc.if_else(replaced, values, table[name]))
     return Dataset(table)
 
 

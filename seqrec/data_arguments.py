@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from datasets import Dataset
 
 from seqrec.content import DEFAULT_ENCODERS, default_text_template
@@ -137,11 +138,14 @@ class DataArguments:
                 origins[modality] = {"encoder": getattr(self, f"{modality}_encoder"), "column": column}
         for column in self.vector_columns or ():
             _require(items, column, "vector_columns")
-            if column in (*DEFAULT_ENCODERS, ATTRIBUTES) or not column.isidentifier():
+            taken = column in (*DEFAULT_ENCODERS, ATTRIBUTES) or hasattr(torch.nn.ModuleDict(), column)
+            if taken or not column.isidentifier():
                 raise ValueError(
-                    f"vector_columns names {column!r}; expected a name of letters, digits and _ other than "
-                    f"{[*DEFAULT_ENCODERS, ATTRIBUTES]}. Rename it with column_mapping."
+                    f"vector_columns names {column!r}; expected a name of letters, digits and _ that no modality "
+                    f"and nothing in torch's ModuleDict has. Rename it with column_mapping."
                 )
+            if column in origins:
+                raise ValueError(f"vector_columns names the column {column!r} twice; name it once.")
             origins[column] = {"column": column}
         return origins
 

@@ -1,5 +1,6 @@
 """Item content between tables and model: read for a catalogue, fitted once, made again for items that come later."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from seqrec.data_arguments import DataArguments
 from seqrec.model import SeqRecForNextItem
 from seqrec.model.configuration_seqrec import ATTRIBUTES
 from seqrec.model.content import AttributeEmbeddings, ContentProjection, Rows
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,21 +62,23 @@ class ItemContent:
 
 
 def load_content(data: DataArguments, items: Dataset) -> ItemContent:
-    """Read the content of a catalogue that settings ask for; a modality that no item has is left out.
+    """Read the content of a catalogue that settings ask for; a modality that no item of training has is left out.
 
     Raises:
         ValueError: A column or a content cannot be used.
         OSError: An encoder cannot be had.
     """
     vectors = {}
+    trained = np.asarray(items.with_format("numpy")["count"][:]) > 0
     for modality, origin in data.content_origins(items).items():
         content = encode_content(items, modality, origin, media_folder=data.media_folder)
-        if content.present.any():
+        if content.present[trained].any():
             vectors[modality] = content
+        else:
+            logger.warning("No item of training has any %s (%s), so it is left out.", modality, origin)
     loaded_encoder.cache_clear()
     attributes = None
     if data.attributes:
-        trained = np.asarray(items.with_format("numpy")["count"][:]) > 0
         attributes = read_attributes(items, fit_attributes(items, data.attributes, trained))
     return ItemContent(vectors, attributes)
 
@@ -96,6 +101,9 @@ def read_content(
         ValueError: A content cannot be used.
         OSError: An encoder cannot be had.
     """
+    unknown = sorted(set(encoders or {}) - set(origins))
+    if unknown:
+        raise ValueError(f"encoders names {unknown}; expected modalities of this model, which are {sorted(origins)}.")
     absent = sorted({name for origin in origins.values() for name in columns_of(origin)} - set(items.column_names))
     for name in absent:
         items = items.add_column(name, [None] * len(items))
@@ -130,6 +138,9 @@ def fit_content(model: SeqRecForNextItem, content: ItemContent) -> None:
         features, present = part.prepare(torch.from_numpy(of_items.vectors), torch.from_numpy(of_items.present))
         lengths = features[torch.from_numpy(of_items.present & trained)].float().norm(dim=1)
         part.longest.copy_(lengths.max())
+    if content.attributes is not None and content.attributes.numbers.size:
+        table: AttributeEmbeddings = model.model.items.content[ATTRIBUTES]
+        table.largest.copy_(torch.from_numpy(np.abs(content.attributes.numbers[trained]).max(axis=0)))
     put_rows(model, content_rows(model, content), torch.arange(first, model.config.vocab_size))
 
 

@@ -1,7 +1,7 @@
 """Item ids of callers, checked and turned into tokens."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -21,12 +21,20 @@ class ItemIds:
         tokenizer: The vocabulary.
         first: Token of the first item.
         unknown: Token that stands for what is no item.
+        removed: Gives the tokens that are not ranked any more: histories may hold them, and nothing else.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, first: int, unknown: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        first: int,
+        unknown: int,
+        removed: Callable[[], Collection[int]] = frozenset,
+    ) -> None:
         self._tokenizer = tokenizer
         self._first = first
         self._unknown = unknown
+        self._removed = removed
 
     def convert(self, item_ids: Sequence[str]) -> list[int]:
         """Token ids; what is no item of the catalogue becomes the unknown token, special tokens too."""
@@ -68,6 +76,9 @@ class ItemIds:
             raise ValueError(f"{name} must be a list of lists of item ids, not {given!r:.60}: wrap it in a list.")
         flat = [item for ids in lists for item in ids]
         tokens = self.convert(flat)
+        if name != "histories":
+            removed = self._removed()
+            tokens = [self._unknown if token in removed else token for token in tokens]
         unknown = [item for item, token in zip(flat, tokens, strict=True) if token < self._first]
         if unknown and on_unknown_items != "ignore":
             some = ", ".join(repr(item) for item in list(dict.fromkeys(unknown))[:NAMED_AT_MOST])

@@ -50,7 +50,7 @@ class Recommender:
     def _index(self) -> None:
         """Read the catalogue as it is now."""
         items, unknown = self.folder.items, self.model.config.unk_token_id
-        self._ids = ItemIds(self.folder.tokenizer, self._first, unknown)
+        self._ids = ItemIds(self.folder.tokenizer, self._first, unknown, self._removed_tokens)
         self._item_ids = np.array(items["item_id"][:], dtype=object)
         shown = [name for name in self.model.config.display_columns or [] if name in items.column_names]
         self._display = {name: items[name][:] for name in shown if name not in OWN_COLUMNS}
@@ -63,6 +63,9 @@ class Recommender:
 
     def _removed(self) -> npt.NDArray[np.bool_]:
         return self.model.model.items.removed[self._first :].cpu().numpy()
+
+    def _removed_tokens(self) -> frozenset[int]:
+        return frozenset((np.flatnonzero(self._removed()) + self._first).tolist())
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, revision: str | None = None) -> "Recommender":
@@ -153,6 +156,8 @@ class Recommender:
     def similar_items(self, item_ids: Sequence[str], k: int = 10) -> list[list[dict[str, Any]]]:
         """Return the k most similar other items of each item, by the cosine of their vectors.
 
+        An item of which nothing is known is like none.
+
         Raises:
             ValueError: If an item is not in the catalogue.
         """
@@ -165,6 +170,8 @@ class Recommender:
         for token in tokens.tolist():
             scores = (vectors @ vectors[token]).masked_fill(unrankable, float("-inf"))  # (vocab,)
             scores[token] = float("-inf")
+            if unrankable[token]:
+                scores[:] = float("-inf")
             best = scores.topk(min(k, int(scores.isfinite().sum())))
             results.append(self._rows(best.indices.tolist(), best.values.tolist()))
         return results

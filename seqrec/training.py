@@ -225,6 +225,12 @@ def _finish(
     """Measure the best model on validation and write the model folder."""
     if not trainer.args.load_best_model_at_end:
         trainer.keep_average()
+    lost = [name for name, weights in folder.model.named_parameters() if not torch.isfinite(weights).all()]
+    if lost:
+        raise ValueError(
+            f"Training ended in weights that are no numbers ({len(lost)} of them, first {lost[0]!r}). Take a lower "
+            f"learning_rate than {trainer.args.learning_rate:g}, or a lower max_grad_norm."
+        )
     recommender = Recommender(folder)
     validation = prepared.dataset["validation"]
     folder.metrics = {

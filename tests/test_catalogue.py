@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 import seqrec
+from seqrec.data import prepare
 from seqrec.content import loaded_encoder
 
 HISTORIES = [["1500", "d05"], ["15001", "d07"], []]
@@ -110,6 +111,25 @@ def test_an_item_that_comes_back_by_its_id_alone_has_the_content_it_had(recommen
     assert ids(recommender.recommend(HISTORIES, k=20)) == ids(whole)
 
 
+def test_an_item_that_comes_back_keeps_the_texts_that_are_shown(recommender):
+    title = dict(zip(recommender.items["item_id"], recommender.items["title"], strict=True))["d04"]
+    recommender.remove_items(["d04"])
+    recommender.add_items([{"item_id": "d04"}, {"item_id": "new", "title": "New", "taste": [1.0, 2.0, 3.0]}])
+    titles = dict(zip(recommender.items["item_id"], recommender.items["title"], strict=True))
+    assert (titles["d04"], titles["new"]) == (title, "New")
+
+
+def test_removed_items_can_be_read_and_nothing_else(recommender, caplog):
+    recommender.remove_items(["d04"])
+    assert ids(recommender.recommend([[]], candidates=["d04", "d05"])) == [["d05"]]
+    assert "1 of 2 ids in candidates are not in the catalogue: 'd04'" in caplog.text
+    for asked in (recommender.encode_items, recommender.similar_items):
+        with pytest.raises(ValueError, match="not in the catalogue: 'd04'"):
+            asked(["d04"])
+    with pytest.raises(ValueError, match="not Unicode"):
+        recommender.remove_items(["\ud800"])
+
+
 def test_the_last_item_stays(recommender):
     with pytest.raises(ValueError, match="would leave none"):
         recommender.remove_items(recommender.items["item_id"])
@@ -127,6 +147,65 @@ def test_an_update_changes_what_it_names(recommender, with_taste):
     with pytest.raises(ValueError, match="Nothing would be known any more of 'new'"):
         recommender.update_items([{"item_id": "new", "taste": None}])
     assert recommender.similar_items(["new"], k=1)[0][0]["item_id"] == "d12"
+
+
+def test_rows_of_an_update_have_the_same_columns(recommender):
+    before = recommender.recommend(HISTORIES, k=20)
+    with pytest.raises(ValueError, match="different columns, and an update empties what a row lacks"):
+        recommender.update_items([{"item_id": "d04", "title": "X"}, {"item_id": "d05", "taste": [1.0, 2.0, 3.0]}])
+    assert recommender.recommend(HISTORIES, k=20) == before
+
+
+def test_what_train_returns_takes_items_as_its_folder_does(toy_settings, toy_interactions, with_taste, tmp_path):
+    chosen = {**toy_settings, "vector_columns": ["taste"], "num_train_epochs": 1}
+    recommender = seqrec.train(toy_interactions, with_taste, output_dir=tmp_path, **chosen)
+    again = seqrec.Recommender.from_pretrained(tmp_path / "model")
+    for one in (recommender, again):
+        one.add_items([{"item_id": "x", "taste": [1.0, 2.0, 3.0], "title": "X"}])
+        one.update_items([{"item_id": "d04", "taste": [1.0, 2.0, 3.0]}])
+    assert recommender.items.column_names == again.items.column_names
+    assert ids(recommender.recommend(HISTORIES, k=20)) == ids(again.recommend(HISTORIES, k=20))
+
+
+def test_attributes_beyond_what_training_saw(toy_settings, toy_interactions, with_taste, tmp_path):
+    table = with_taste.append_column("price", pa.array([float(n) for n in range(len(with_taste))]))
+    genres = pa.array([text.split(", ") for text in table["genres"].to_pylist()])
+    table = table.set_column(table.column_names.index("genres"), "genres", genres)
+    chosen = {**toy_settings, "attributes": ["genres", "price"], "num_train_epochs": 1}
+    recommender = seqrec.train(toy_interactions, table, output_dir=tmp_path, **chosen)
+    most = recommender.model.config.content_sizes["attributes"][1]
+    many = sorted({genre for row in genres.to_pylist() for genre in row})
+    rows = [{"item_id": "dear", "genres": ["War"], "price": 1e29}, {"item_id": "many", "genres": many, "price": 3.0}]
+    recommender.add_items([*rows, {"item_id": "top", "genres": ["War"], "price": 14.0}])
+    dear, top = recommender.encode_items(["dear", "top"])
+    np.testing.assert_allclose(dear, top, rtol=1e-5)  # as far as training saw, and no further
+    assert len(many) > most
+    recommender.save_pretrained(tmp_path / "grown")
+    again = seqrec.Recommender.from_pretrained(tmp_path / "grown")
+    assert ids(again.recommend(HISTORIES, k=20)) == ids(recommender.recommend(HISTORIES, k=20))
+    recommender.remove_items(["d04", "many"])
+    recommender.add_items([{"item_id": "d04"}, {"item_id": "many"}])
+    assert ids(again.recommend(HISTORIES, k=20)) == ids(recommender.recommend(HISTORIES, k=20))
+    with pytest.raises(ValueError, match="Item 'y' has 1e.300 in the column 'price'"):
+        recommender.add_items([{"item_id": "y", "genres": ["War"], "price": 1e300}])
+
+
+def test_a_gate_without_ids_learns(trained):
+    recommender = trained("gate, no ids", fusion="gate", use_item_ids=False, attributes=["genres"])
+    assert all(np.isfinite(row["score"]) for row in recommender.recommend([["1500"]], k=20)[0])
+
+
+def test_a_modality_that_only_new_items_have_is_left_out(toy_settings, toy_interactions, with_taste, tmp_path, caplog):
+    items = prepare(toy_interactions, with_taste, min_interactions=3, cold_item_fraction=0.2).items
+    cold = [item for item, count in zip(items["item_id"], items["count"], strict=True) if not count]
+    cells = [[1.0, 2.0] if item in cold else None for item in with_taste["item_id"].to_pylist()]
+    table = with_taste.append_column("shape", pa.array(cells, pa.list_(pa.float64())))
+    chosen = {**toy_settings, "vector_columns": ["taste", "shape"], "num_train_epochs": 1, "cold_item_fraction": 0.2}
+    assert cold
+    with caplog.at_level(logging.WARNING):
+        recommender = seqrec.train(toy_interactions, table, output_dir=tmp_path, **chosen)
+    assert list(recommender.model.config.content_sizes) == ["taste"]
+    assert "No item of training has any shape" in caplog.text
 
 
 def test_rows_are_encoded_without_being_added(recommender):
@@ -153,6 +232,14 @@ MISTAKES = {
     ),
     "not Unicode": ([{"item_id": "x", "taste": [1.0, 2.0, 3.0], "title": "\ud800"}], "Item 'x'.*'title'.*Unicode"),
     "no rows": ([], "no rows"),
+    "bytes and text": (
+        [{"item_id": "x", "taste": [1.0, 2.0, 3.0], "title": b"X"}, {"item_id": "y", "title": "Y"}],
+        "Item 'y'.*'title'.*bytes beside text",
+    ),
+    "texts as numbers": (
+        [{"item_id": "x", "taste": ["1", "2", "3"]}],
+        "'x' in the column 'taste' holds something else",
+    ),
 }
 
 
@@ -195,6 +282,7 @@ def test_a_model_without_ids_ranks_another_catalogue(trained, tmp_path):
     assert "x" in ids(recommender.recommend([["1500"]], k=20))[0]
     shop = [{"item_id": f"s{n}", "taste": [float(n), 1.0, -1.0]} for n in range(4)]
     recommender.set_catalogue(shop)
+    assert recommender.items["title"][:] == [None] * 4  # a later item may have one
     assert recommender.items["item_id"][:] == ["s0", "s1", "s2", "s3"]
     lists = recommender.recommend([["s0", "s1"], ["1500"], []], k=10, on_unknown_items="ignore")
     assert [len(recommended) for recommended in lists] == [2, 4, 4]

@@ -11,6 +11,8 @@ from datasets import Dataset, Features, LargeList, List, Value
 
 KINDS = ("category", "number")
 MOST_VALUES = 64  # of one item: attributes describe, they are no list of words
+LARGEST_NUMBER = 1e30  # above that, squares are no numbers any more
+FLOAT32 = np.finfo(np.float32)
 LEAST_ITEMS = 2  # that share a value, for it to have an embedding of its own
 
 
@@ -61,6 +63,8 @@ def fit_attributes(items: Dataset, columns: Sequence[str], fitted: np.ndarray) -
     ids = items["item_id"][:]
     for asked in columns:
         name, kind = _column_and_kind(asked, items.features)
+        if name in ("item_id", "count"):
+            raise ValueError(f"attributes names {name!r}, which says who an item is or who took it; leave it out.")
         if name in origin["categories"] or name in origin["numbers"]:
             raise ValueError(f"attributes names the column {name!r} twice; name it once.")
         cells = items.with_format(None)[name][:]
@@ -91,7 +95,8 @@ def read_attributes(items: Dataset, origin: Mapping[str, Any]) -> AttributeValue
         for row, cell in enumerate(plain[name][:]):
             number = _number(name, cell, ids[row])
             if number is not None:
-                numbers[row, column], known[row, column] = (number - mean) / deviation, True
+                standard = np.clip((number - mean) / deviation, -FLOAT32.max, FLOAT32.max)
+                numbers[row, column], known[row, column] = standard, True
     most = max(map(len, of_items), default=0)
     if most > MOST_VALUES:
         wide = next(item for item, values in zip(ids, of_items, strict=True) if len(values) == most)
@@ -167,10 +172,10 @@ def _number(name: str, cell: Any, item: str) -> float | None:
         number = float(cell)
     except (TypeError, ValueError):
         number = math.inf
-    if not math.isfinite(number):
+    if not abs(number) <= LARGEST_NUMBER:
         raise ValueError(
-            f"Item {item!r} has {cell!r:.60} in the column {name!r}; expected a finite number. Repair that cell, or "
-            f"say '{name}:category'."
+            f"Item {item!r} has {cell!r:.60} in the column {name!r}; expected a number of at "
+            f"most {LARGEST_NUMBER:g}. Repair that cell, or say '{name}:category'."
         )
     return number
 

@@ -117,7 +117,7 @@ def _read_samples(content: bytes, rate: int) -> tuple[np.ndarray, bool]:
             limit = SECONDS * own_rate
             channels = file.read(limit + 1, dtype="float32", always_2d=True)  # one more tells whether there is more
     except soundfile.SoundFileError as error:
-        raise _NoSoundError(str(error)) from error
+        raise _NoSoundError(getattr(error, "error_string", "no known format")) from error
     if not len(channels):
         raise _NoSoundError("it has no samples")
     samples = channels[:limit].mean(axis=1)

@@ -96,12 +96,21 @@ def load_network(source: EncoderSource) -> tuple[PreTrainedModel, dict[str, str]
 
     Returns:
         The model in evaluation mode, and what `from_pretrained` of its tokenizer or processor takes.
+
+    Raises:
+        ValueError: It is no model that transformers knows, or its weights are a pickle.
     """
     location = source.fetch()
     place = {"pretrained_model_name_or_path": location}
     if location == source.name:  # on the Hub
         place["revision"] = source.revision
-    model = AutoModel.from_pretrained(**place, dtype=torch.float32, use_safetensors=True)
+    try:
+        model = AutoModel.from_pretrained(**place, dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"The encoder {source.name!r} cannot be loaded ({first_line(error)}). Give a model of transformers "
+            "that is made for this modality and has its weights in safetensors."
+        ) from error
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return model.eval().to(accelerator or "cpu"), place
 
@@ -118,8 +127,13 @@ def load_beside(source: EncoderSource, auto_class: Any, place: Mapping[str, str]
         what = {"AutoTokenizer": "a tokenizer", "AutoImageProcessor": "an image processor"}
         raise ValueError(
             f"The encoder {source.name!r} comes without {what.get(auto_class.__name__, 'a feature extractor')}, which "
-            f"encoders of this modality need: {error} Give an encoder that is made for it."
+            f"encoders of this modality need ({first_line(error)}). Give one that is made for it."
         ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error of transformers says before it advises."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def shared_features(model: PreTrainedModel, modality: str, batch: Mapping[str, Any]) -> torch.Tensor | None:

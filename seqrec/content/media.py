@@ -25,20 +25,33 @@ class Media(NamedTuple):
         return self.data if self.data is not None else Path(str(self.path)).read_bytes()
 
 
-def media_cells(column: pa.ChunkedArray | Sequence[Any], name: str, folder: Path | None) -> list[Media | None]:
+def media_cells(
+    column: pa.ChunkedArray | Sequence[Any], name: str, item_ids: Sequence[str], folder: str | Path | None
+) -> list[Media | None]:
     """Return what each cell stands for, None where it is empty.
 
     Args:
         column: Paths, bytes, or structs of both, as the Image and Audio features of `datasets` store them.
         name: The column, for messages.
+        item_ids: Whose cells these are, for messages.
         folder: What relative paths start from; no path may lead out of it. The working directory by default, and then
             any path is good.
 
     Raises:
-        ValueError: A cell is something else, an address on the net, or a path that leads out of the folder.
+        ValueError: A cell is something else, an address on the net, or a path that leads out of the folder; or there
+            is no such folder.
     """
+    if folder is not None:
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise ValueError(
+                f"media_folder={str(folder)!r} is no folder. Name the one that holds the files of {name!r}."
+            )
     cells = column.to_pylist() if isinstance(column, pa.Array | pa.ChunkedArray) else column
-    return [_media(cell, f"Row {row} of the column {name!r}", folder) for row, cell in enumerate(cells)]
+    return [
+        _media(cell, f"The cell of item {item!r} in the column {name!r}", folder)
+        for item, cell in zip(item_ids, cells, strict=True)
+    ]
 
 
 def _media(cell: Any, where: str, folder: Path | None) -> Media | None:
@@ -59,10 +72,12 @@ def _media(cell: Any, where: str, folder: Path | None) -> Media | None:
 
 def _path(cell: str, where: str, folder: Path | None) -> Path:
     """The file that a path means."""
-    path = Path(cell).expanduser()
     if folder is None:
-        return path
-    inside = (folder / path).resolve()
+        return Path(cell)
+    try:
+        inside = (folder / cell).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a path with a zero in it
+        raise ValueError(f"{where} is {cell!r:.120}, which is no path ({error}). Repair it, or empty it.") from None
     if not inside.is_relative_to(folder.resolve()):
         raise ValueError(
             f"{where} is {cell!r:.120}, which leads out of media_folder={str(folder)!r}. Move the file there."

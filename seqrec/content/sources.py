@@ -81,8 +81,9 @@ def _hub_source(name: str, revision: str | None) -> EncoderSource:
     try:
         config = cached_file(name, "config.json", revision=revision)
     except OSError as error:
+        reason = str(error).splitlines()[0]
         raise OSError(
-            f"The encoder {name!r} is neither a folder here nor to be had from the Hub ({error}). "
+            f"The encoder {name!r} is neither a folder here nor to be had from the Hub ({reason}). "
             f"Give a folder with a model, or take one that needs no Hub: {', '.join(map(repr, BUNDLED))}."
         ) from error
     return EncoderSource(name, extract_commit_hash(config, None) or revision or "main", location=name)

@@ -68,7 +68,7 @@ def encode_content(
         contents = render_texts(items, origin["template"])
     else:
         column = items.with_format("arrow")[:][origin["column"]]
-        contents = media_cells(column, origin["column"], None if media_folder is None else Path(media_folder))
+        contents = media_cells(column, origin["column"], items["item_id"][:], media_folder)
     source = find_encoder(encoder or origin["encoder"], origin.get("revision"))
     vectors, unreadable = _vectors(modality, source, contents)
     if unreadable:
@@ -100,7 +100,7 @@ def _vectors(
         if content is not None:
             try:
                 keys[row] = content_key(_bytes_of(content))
-            except (OSError, UnicodeEncodeError) as error:
+            except (OSError, ValueError) as error:
                 unreadable[row] = _reason(error)
     first_row = {key: row for row, key in reversed(keys.items())}  # equal contents are encoded once
     store = VectorStore(modality, source.name, source.revision)
@@ -163,10 +163,12 @@ def _input_of(content: str | Media | None) -> Any:
         return b""
 
 
-def _reason(error: OSError | UnicodeEncodeError) -> str:
+def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, UnicodeEncodeError):
         return "no Unicode text: read its file as UTF-8"
-    return (error.strerror or type(error).__name__).lower() + (f": {error.filename}" if error.filename else "")
+    if isinstance(error, ValueError):
+        return f"no path: {error}"
+    return (error.strerror or type(error).__name__).lower() + (f": {error.filename!s:.120}" if error.filename else "")
 
 
 def _finished_vectors(items: Dataset, origin: dict[str, Any]) -> ContentVectors:
@@ -193,7 +195,10 @@ def _vector(name: str, cell: Sequence[Any], item: str, width: int) -> np.ndarray
     if len(cell) != width:
         raise wrong(f"has {len(cell)} numbers")
     try:
-        vector = np.asarray(cell, dtype=np.float32)
+        if any(isinstance(number, str | bytes) for number in cell):
+            raise TypeError
+        with np.errstate(over="ignore"):  # too large a number becomes infinity, which is refused below
+            vector = np.asarray(cell, dtype=np.float32)
     except (TypeError, ValueError):
         raise wrong("holds something else than numbers") from None
     if not np.isfinite(vector).all():

@@ -103,9 +103,12 @@ class AttributeEmbeddings(StoredContent):
     values: torch.Tensor  # (vocab, values an item), numbered from 1; 0 is none
     numbers: torch.Tensor  # (vocab, numbers), 0 where unknown
     known: torch.Tensor  # (vocab, numbers)
+    largest: torch.Tensor  # (numbers,), of each fitted number, aside from its sign
 
     def __init__(self, config: SeqRecConfig, num_values: int, most_values: int, num_numbers: int) -> None:
         super().__init__(config)
+        self.config = config
+        self.register_buffer("largest", torch.full((num_numbers,), torch.finfo(torch.float32).max))
         self.register_buffer("values", torch.zeros(config.vocab_size, most_values, dtype=torch.int32))
         self.register_buffer("numbers", torch.zeros(config.vocab_size, num_numbers))
         self.register_buffer("known", torch.zeros(config.vocab_size, num_numbers, dtype=torch.bool))
@@ -116,17 +119,23 @@ class AttributeEmbeddings(StoredContent):
     def prepare(self, values: torch.Tensor, numbers: torch.Tensor, known: torch.Tensor) -> Rows:
         """Turn values (count, any), numbers (count, numbers) and which of those are known into rows.
 
-        Raises:
-            ValueError: An item has more values than any in training.
+        Numbers further from the mean than any that training saw count as that far, as features do.
         """
-        room = self.values.shape[1]
-        if (values[:, room:] != 0).any():
-            most = int((values != 0).sum(dim=1).max())
-            raise ValueError(f"An item has {most} values of attributes; expected at most {room}. Leave some out.")
         device = self.numbers.device
-        values = nn.functional.pad(values[:, :room], (0, max(0, room - values.shape[1]))).to(device)
-        numbers, known = numbers.to(device), known.to(device)
-        return values, numbers * known, known, (values != 0).any(dim=1) | known.any(dim=1)
+        values = nn.functional.pad(values, (0, max(0, self.values.shape[1] - values.shape[1]))).to(device)
+        known = known.to(device)
+        numbers = numbers.to(device).clamp(-self.largest, self.largest) * known
+        return values, numbers, known, (values != 0).any(dim=1) | known.any(dim=1)
+
+    @torch.no_grad()
+    def put(self, tokens: torch.Tensor | slice, rows: Rows) -> None:
+        """Store the rows of these tokens, after making room for as many values as the longest of them has."""
+        width = rows[0].shape[1]
+        if width > self.values.shape[1]:
+            self.values = nn.functional.pad(self.values, (0, width - self.values.shape[1]))
+            sizes = self.config.content_sizes or {}
+            self.config.content_sizes = sizes | {ATTRIBUTES: [sizes[ATTRIBUTES][0], width, sizes[ATTRIBUTES][2]]}
+        super().put(tokens, rows)
 
     def project(self, *content: torch.Tensor) -> torch.Tensor:
         """Sum the mean of the values' embeddings (count, values) and the projected numbers (count, numbers)."""

@@ -148,7 +148,8 @@ class ItemEmbeddings(nn.Module):
         if self.config.use_item_ids:
             there[:, 0] = has_id
         logits = self.gate(stacked.flatten(1)).view_as(stacked)
-        weights = logits.masked_fill(~there[..., None], float("-inf")).softmax(dim=1)
+        absent = ~there & there.any(dim=1, keepdim=True)  # where there is nothing, a softmax over nothing would be NaN
+        weights = logits.masked_fill(absent[..., None], float("-inf")).softmax(dim=1)
         joined = (weights * stacked).sum(dim=1) * there.sum(dim=1, keepdim=True)  # equal weights give the sum
         return torch.where(is_item[:, None], joined, ids)
 

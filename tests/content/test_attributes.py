@@ -11,6 +11,7 @@ ITEMS = Dataset.from_dict(
         "brand": ["x", "x", " ", "y"],
         "price": [1.0, 3.0, None, 100.0],
         "year": ["1990", "1990", "2000", ""],
+        "rare": ["p", "q", "r", "s"],
     }
 )
 FITTED = np.array([True, True, True, False])
@@ -42,9 +43,10 @@ def test_what_a_column_holds_can_be_said():
     [
         (["colour"], "'colour'; expected one of the columns"),
         (["genres:colour"], "'genres:colour'"),
-        (["brand:number"], "Item 'a' has 'x' in the column 'brand'; expected a finite number"),
+        (["brand:number"], "Item 'a' has 'x' in the column 'brand'; expected a number of at most 1e"),
         (["genres", "genres"], "twice"),
-        (["item_id"], "No value of the column 'item_id'"),
+        (["item_id"], "'item_id', which says who an item is"),
+        (["rare"], "No value of the column 'rare'"),
     ],
 )
 def test_columns_that_cannot_serve_are_named(columns, said):

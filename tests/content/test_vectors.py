@@ -142,6 +142,29 @@ def test_files_that_are_not_there_are_named_with_their_items(vit_folder, tmp_pat
         encode_content(items, "image", {"encoder": vit_folder, "column": "cover"}, media_folder=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("../secret.png", "'b' in the column 'cover' is '../secret.png', which leads out of media_folder"),
+        ("https://x.org/a.png", "'b' in the column 'cover' is the address https://x.org/a.png"),
+        ("a\0b.png", "'b' in the column 'cover' is .*no path"),
+        ("loop.png", "'b'.*(no path|levels of symbolic links)"),
+        ("~nobody/a.png", r"'b' \(no such file"),
+    ],
+)
+def test_paths_that_cannot_be_read_are_named_with_their_items(vit_folder, tmp_path, cell, said):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    items = Dataset.from_dict({"item_id": ["a", "b"], "cover": [None, cell]})
+    with pytest.raises(ValueError, match=said):
+        encode_content(items, "image", {"encoder": vit_folder, "column": "cover"}, media_folder=tmp_path)
+
+
+def test_a_media_folder_that_is_not_there_is_told(vit_folder, tmp_path):
+    items = Dataset.from_dict({"item_id": ["a"], "cover": ["a.png"]})
+    with pytest.raises(ValueError, match="media_folder=.*nowhere.* is no folder"):
+        encode_content(items, "image", {"encoder": vit_folder, "column": "cover"}, media_folder=tmp_path / "nowhere")
+
+
 VECTORS = Dataset.from_dict({"item_id": ["a", "b", "c"], "taste": [[1.0, 2.0], None, [3.0, 4.0]]})
 
 
