@@ -41,9 +41,16 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
     asked = not arguments.model.use_item_ids or arguments.model.id_dropout_prob or arguments.model.fusion == "gate"
     if asked and not sizes:
         raise ValueError(
-            "use_item_ids=False, id_dropout_prob and fusion='gate' need content, and the items have none that is used; "
+            "use_item_ids=False, id_dropout_prob and fusion='gate' need content, and none of the items' is used; "
             f"their columns are {items.column_names}. Pass items with texts, or name image_column, audio_column, "
             "attributes or vector_columns."
+        )
+    if not arguments.model.use_item_ids and (
+        arguments.model.id_dropout_prob or arguments.training.id_start != "random"
+    ):
+        raise ValueError(
+            f"id_dropout_prob={arguments.model.id_dropout_prob:g} and id_start={arguments.training.id_start!r} are "
+            "about item ids, and use_item_ids=False leaves them out. Leave those settings out, too."
         )
     num_trained = int((np.asarray(items.with_format("numpy")["count"][:]) > 0).sum()) if sizes else len(items)
     shown = [name for name in _text_columns(items) if name not in _media_columns(arguments.data)]

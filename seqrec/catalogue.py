@@ -1,10 +1,9 @@
 """A model folder's catalogue: items come, change and go, without training."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +11,11 @@ import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 
-from seqrec.data.catalogue import OWN_COLUMNS, merge_equal_rows
+from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.data.reading import Tabular
-from seqrec.data.sources import load_items
 from seqrec.item_content import ItemContent, columns_of, content_rows, put_rows, read_content
 from seqrec.item_ids import ItemIds, is_list
+from seqrec.item_rows import Reading, read_rows
 from seqrec.model import SeqRecForNextItem
 from seqrec.model.content import Rows
 from seqrec.model_folder import ModelFolder
@@ -27,34 +26,12 @@ NAMED_AT_MOST = 5  # ids in a message
 logger = logging.getLogger(__name__)
 
 
-class ReadingOptions(TypedDict, total=False):
-    """The fields of `Reading`."""
-
-    column_mapping: Mapping[str, str] | None
-    encoders: Mapping[str, str] | None
-    media_folder: str | Path | None
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How rows of items are read.
-
-    Attributes:
-        column_mapping: Their column name to ours, as in training.
-        encoders: Folders of encoders that were local in training, by modality: `{"image": "/models/our-vit"}`.
-        media_folder: What relative paths of images and audio start from; the working directory by default.
-    """
-
-    column_mapping: Mapping[str, str] | None = None
-    encoders: Mapping[str, str] | None = None
-    media_folder: str | Path | None = None
-
-
 def add_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     """Append items, or bring back removed ones; see `Recommender.add_items`."""
-    _require_content(folder.model, "add_items")
-    items = _read_rows(rows, reading)
+    items = read_rows(rows, reading)
     tokens = _tokens(folder, items["item_id"][:])
+    if not all(tokens):
+        _require_content(folder.model, "add_items")
     removed = folder.model.model.items.removed.cpu()
     there = [item for item, token in zip(items["item_id"][:], tokens, strict=True) if token and not removed[token]]
     if there:
@@ -72,8 +49,9 @@ def add_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     vocab_size = folder.model.config.num_special_tokens + len(shown)
     places = iter(range(folder.model.config.vocab_size, vocab_size))
     numbers = torch.tensor([token or next(places) for token in tokens], dtype=torch.long)
-    folder.model.resize_catalogue(vocab_size)
-    put_rows(folder.model, rows_of, numbers)
+    with _all_or_nothing(folder.model):
+        folder.model.resize_catalogue(vocab_size)
+        put_rows(folder.model, rows_of, numbers)
     folder.model.model.items.removed[numbers] = False
     folder.items, folder.tokenizer = shown, grown.tokenizer
 
@@ -86,7 +64,7 @@ def update_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
             "The rows have different columns, and an update empties what a row lacks. Give each the same columns, or "
             "update those with other columns in a call of their own."
         )
-    items = _read_rows(rows, reading)
+    items = read_rows(rows, reading)
     numbers = _present_tokens(folder, items["item_id"][:])
     _report_unread(model, items)
     given = set(items.column_names)
@@ -123,25 +101,43 @@ def set_catalogue(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
             "This model knows its items by embeddings of their own, which another catalogue would not have; "
             "set_catalogue is for a model that was trained with use_item_ids: false. Use add_items and remove_items."
         )
-    items = _read_rows(rows, reading)
+    items = read_rows(rows, reading)
     content = _content_of_all(model, items, reading)
     rows_of = content_rows(model, content)
     table = _catalogue_rows(items, [name for name in config.display_columns or [] if name not in OWN_COLUMNS])
     tokenizer = build_tokenizer(items["item_id"][:], config)
     first = config.num_special_tokens
-    model.resize_catalogue(first)
-    model.resize_catalogue(first + len(items))
-    config.num_trained_tokens = None
-    put_rows(model, rows_of, torch.arange(first, config.vocab_size))
+    with _all_or_nothing(model):
+        model.resize_catalogue(first)
+        model.resize_catalogue(first + len(items))
+        config.num_trained_tokens = None
+        put_rows(model, rows_of, torch.arange(first, config.vocab_size))
     folder.items, folder.tokenizer = Dataset(table), tokenizer
 
 
 def encode_new_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return the vectors that items would have in the catalogue (items, hidden), without adding them."""
     _require_content(folder.model, "encode_items of rows")
-    items = _read_rows(rows, reading)
+    items = read_rows(rows, reading)
     content = _content_of_all(folder.model, items, reading)
     return folder.model.encode_new_items(content_rows(folder.model, content)).float().cpu().numpy()
+
+
+@contextmanager
+def _all_or_nothing(model: SeqRecForNextItem) -> Iterator[None]:
+    """Undo a change that is interrupted; `resize_catalogue` comes first, and leaves the old tensors as they are."""
+    items, config = model.model.items, model.config
+    buffers = dict(items.named_buffers())
+    sizes = {name: getattr(config, name) for name in ("vocab_size", "num_trained_tokens", "content_sizes")}
+    try:
+        yield
+    except BaseException:
+        for name, buffer in buffers.items():
+            module, _, own_name = name.rpartition(".")
+            setattr(items.get_submodule(module), own_name, buffer)
+        for name, value in sizes.items():
+            setattr(config, name, value)
+        raise
 
 
 def _require_content(model: SeqRecForNextItem, what: str) -> None:
@@ -150,55 +146,6 @@ def _require_content(model: SeqRecForNextItem, what: str) -> None:
             f"This model knows its items by ids alone, so {what} has nothing to rank a new item by. Train with "
             "content: pass a table of items with texts, images, audio or attributes."
         )
-
-
-def _read_rows(rows: Tabular, reading: Reading) -> Dataset:
-    """Items with ids of their own, from a list of dicts or any table."""
-    if isinstance(rows, Mapping):
-        rows = [rows]
-    if isinstance(rows, Sequence) and not rows:
-        raise ValueError("There are no rows of items; pass at least one.")
-    if isinstance(rows, Sequence) and not isinstance(rows, str) and any(isinstance(row, Mapping) for row in rows):
-        rows = _table_of_dicts(rows)
-    table, _ = merge_equal_rows(load_items(rows, reading.column_mapping))
-    if not table.num_rows:
-        raise ValueError("There are no rows of items; pass at least one.")
-    return Dataset(table)
-
-
-def _table_of_dicts(rows: Sequence[Any]) -> pa.Table:
-    """Rows as a table; a cell that does not fit is named with its item."""
-    names = list(dict.fromkeys(name for row in rows if isinstance(row, Mapping) for name in row))
-    wrong = next((row for row in rows if not isinstance(row, Mapping) or "item_id" not in row), None)
-    if wrong is not None and not isinstance(wrong, Mapping):
-        raise ValueError(f"Rows are dicts of columns, and one is {wrong!r:.60}; write {{'item_id': ..., ...}}.")
-    columns = {}
-    for name in names:
-        cells = [row.get(name) for row in rows]
-        try:
-            if {bytes, str} <= {type(cell) for cell in cells}:
-                raise pa.ArrowInvalid("bytes beside text")  # pyarrow would make bytes of both
-            columns[name] = pa.array(cells)
-        except (pa.ArrowException, UnicodeEncodeError, OverflowError) as error:
-            odd = next((row for row in rows if not _fits(row.get(name), cells)), rows[0])
-            raise ValueError(
-                f"Item {odd.get('item_id')!r:.80} has {odd.get(name)!a:.80} in the column {name!r}, which does not "
-                f"fit ({str(error).splitlines()[0]}); expected Unicode text, or one type in the whole column."
-            ) from None
-    return pa.table(columns)
-
-
-def _fits(cell: Any, cells: Sequence[Any]) -> bool:
-    """Whether a cell can stand in a column beside the first one that can."""
-    first = next(one for one in cells if one is not None)
-    if {type(first), type(cell)} == {bytes, str}:
-        return False
-    try:
-        pa.array([cell])
-        pa.array([first, cell])
-    except (pa.ArrowException, UnicodeEncodeError, OverflowError):
-        return False
-    return True
 
 
 def _report_unread(model: SeqRecForNextItem, items: Dataset) -> None:

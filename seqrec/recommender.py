@@ -10,15 +10,7 @@ import numpy.typing as npt
 import torch
 from datasets import Dataset
 
-from seqrec.catalogue import (
-    Reading,
-    ReadingOptions,
-    add_items,
-    encode_new_items,
-    remove_items,
-    set_catalogue,
-    update_items,
-)
+from seqrec.catalogue import add_items, encode_new_items, remove_items, set_catalogue, update_items
 from seqrec.data import histories_of, load_interactions
 from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.data.collation import collate_histories
@@ -27,6 +19,7 @@ from seqrec.data.sources import INTERACTION_COLUMNS
 from seqrec.evaluation import evaluate
 from seqrec.finding import find_item
 from seqrec.item_ids import Histories, ItemIds, UnknownItems, as_id, is_ids, is_list
+from seqrec.item_rows import Reading, ReadingOptions
 from seqrec.model_folder import ModelFolder
 
 BATCH_SIZE = 256
@@ -198,6 +191,8 @@ class Recommender:
         Raises:
             ValueError: If an item is not in the catalogue, or a row has no content that the model reads.
         """
+        if isinstance(items, str) and self._ids.convert([items])[0] >= self._first:
+            raise ValueError(f"items must be a list of item ids, not {items!r:.60}: wrap it in a list.")
         if items is not None and not is_ids(items):
             return encode_new_items(self.folder, items, Reading(**reading))
         with torch.no_grad():
@@ -211,7 +206,10 @@ class Recommender:
         return None if content is None else tuple(part.cpu().numpy()[kept] for part in content)
 
     def add_items(self, rows: Tabular, **reading: Unpack[ReadingOptions]) -> None:
-        """Make new items rankable at once, by their content and without training; removed ones come back as they were.
+        """Make new items rankable at once, by their content and without training; removed ones come back.
+
+        What a row says nothing of (all of its text, all of its attributes) stays as it was in one that comes back. Not
+        to be called while another thread ranks.
 
         Args:
             rows: A list of dicts, or any table that `seqrec.data.load_items` reads: `item_id` and the columns that

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,8 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 import seqrec
-from seqrec.data import prepare
 from seqrec.content import loaded_encoder
+from seqrec.data import prepare
 
 HISTORIES = [["1500", "d05"], ["15001", "d07"], []]
 
@@ -149,6 +150,28 @@ def test_an_update_changes_what_it_names(recommender, with_taste):
     assert recommender.similar_items(["new"], k=1)[0][0]["item_id"] == "d12"
 
 
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_new_items_are_shown_more_if_asked(trained, similarity):
+    recommender = trained(f"scaled {similarity}", similarity=similarity)
+    recommender.add_items([{"item_id": f"x{n}", "taste": [float(n), 1.0, -1.0]} for n in range(5)])
+    old, shares = recommender.encode_items(["1500"]), []
+    for scale in (0.5, 1.0, 2.0):
+        recommender.model.config.new_item_scale = scale
+        recommender.model.resize_catalogue(recommender.model.config.vocab_size)  # forgets its vectors
+        lists = ids(recommender.recommend(HISTORIES, k=5))
+        shares.append(sum(item.startswith("x") for recommended in lists for item in recommended))
+        np.testing.assert_array_equal(recommender.encode_items(["1500"]), old)
+        [new] = recommender.encode_items([{"item_id": "y", "taste": [1.0, 1.0, -1.0]}])
+        np.testing.assert_allclose(recommender.encode_items(["x1"])[0], new, rtol=1e-2, atol=1e-5)
+    assert shares == sorted(shares) and shares[0] < shares[-1]
+
+
+def test_settings_of_ids_are_refused_without_ids(toy_settings, toy_interactions, with_taste, tmp_path):
+    chosen = {**toy_settings, "vector_columns": ["taste"], "use_item_ids": False, "id_dropout_prob": 0.1}
+    with pytest.raises(ValueError, match="id_dropout_prob=0.1 and id_start='random' are about item ids"):
+        seqrec.train(toy_interactions, with_taste, output_dir=tmp_path, **chosen)
+
+
 def test_rows_of_an_update_have_the_same_columns(recommender):
     before = recommender.recommend(HISTORIES, k=20)
     with pytest.raises(ValueError, match="different columns, and an update empties what a row lacks"):
@@ -188,6 +211,60 @@ def test_attributes_beyond_what_training_saw(toy_settings, toy_interactions, wit
     assert ids(again.recommend(HISTORIES, k=20)) == ids(recommender.recommend(HISTORIES, k=20))
     with pytest.raises(ValueError, match="Item 'y' has 1e.300 in the column 'price'"):
         recommender.add_items([{"item_id": "y", "genres": ["War"], "price": 1e300}])
+
+
+def test_a_row_without_text_needs_no_encoder(toy_settings, toy_interactions, with_taste, bert_folder, tmp_path):
+    copy = shutil.copytree(bert_folder, tmp_path / "encoder")
+    chosen = {**toy_settings, "vector_columns": ["taste"], "text_encoder": str(copy), "num_train_epochs": 1}
+    recommender = seqrec.train(toy_interactions, with_taste, output_dir=tmp_path / "run", **chosen)
+    shutil.rmtree(copy)
+    loaded_encoder.cache_clear()
+    recommender.add_items([{"item_id": "x", "taste": [1.0, 2.0, 3.0]}])
+    with pytest.raises(ValueError, match="was a local folder"):
+        recommender.add_items([{"item_id": "y", "title": "Y"}])
+    with pytest.raises(ValueError, match=r"encoders names \['sound'\]; expected modalities"):
+        recommender.add_items([{"item_id": "y", "title": "Y"}], encoders={"sound": "x"})
+
+
+def test_new_items_follow_the_trained_ones_that_change(recommender, with_taste):
+    tastes = dict(zip(with_taste["item_id"].to_pylist(), with_taste["taste"].to_pylist(), strict=True))
+    new = [{"item_id": "a", "taste": tastes["d04"]}, {"item_id": "b", "taste": tastes["d05"]}]
+    recommender.add_items(new)
+    swap = [
+        {"item_id": "d04", "taste": [-number for number in tastes["d04"]]},
+        {"item_id": "d07", "taste": tastes["d05"]},
+    ]
+    recommender.update_items(swap)
+    np.testing.assert_allclose(
+        recommender.encode_items(["a", "b"]), recommender.encode_items(new), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_an_interrupted_change_leaves_the_catalogue_as_it_was(trained, monkeypatch):
+    row = [{"item_id": "x", "taste": [1.0, 2.0, 3.0]}]
+    for name, settings in {"sum": {"id_dropout_prob": 0.2}, "no ids": {"use_item_ids": False}}.items():
+        recommender = trained(name, **settings)
+        before = recommender.recommend(HISTORIES, k=20)
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        changes = [recommender.add_items] + ([recommender.set_catalogue] if name == "no ids" else [])
+        for change in changes:
+            with monkeypatch.context() as patch:
+                patch.setattr(type(recommender.model.model.items), "place", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    change(row)
+            assert recommender.recommend(HISTORIES, k=20) == before
+        recommender.add_items(row)
+        assert "x" in recommender.items["item_id"]
+
+
+def test_trained_items_without_content_are_nobodys_neighbours(recommender):
+    recommender.add_items([{"item_id": "x", "taste": [9.0, -9.0, 9.0]}])
+    neighbours = recommender.model.model.items.neighbours.of(torch.tensor([recommender.model.config.vocab_size - 1]))
+    without = recommender.items["item_id"][:].index("d06") + recommender.model.config.num_special_tokens
+    assert without not in neighbours.tokens and len(neighbours.tokens[0].unique()) == 10
 
 
 def test_a_gate_without_ids_learns(trained):
@@ -271,8 +348,11 @@ def test_a_model_without_content_says_why_it_takes_no_items(toy_settings, toy_in
     recommender = seqrec.train(toy_interactions, toy_items, output_dir=tmp_path, **toy_settings)
     with pytest.raises(ValueError, match="knows its items by ids alone.*Train with content"):
         recommender.add_items([{"item_id": "x", "title": "X"}])
+    before = recommender.recommend([[]], k=20)
     recommender.remove_items(["d04"])
     assert "d04" not in ids(recommender.recommend([[]], k=20))[0]
+    recommender.add_items([{"item_id": "d04"}])
+    assert recommender.recommend([[]], k=20) == before
 
 
 def test_a_model_without_ids_ranks_another_catalogue(trained, tmp_path):

@@ -14,7 +14,7 @@ LAYERS = [
     ["tokenization"],
     ["content", "evaluation", "model_folder", "run_folder", "starting"],
     ["baselines", "data_arguments"],
-    ["arguments", "item_content"],
+    ["arguments", "item_content", "item_rows"],
     ["catalogue", "settings"],
     ["building", "recommender", "trainer"],
     ["estimate"],

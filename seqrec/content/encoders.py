@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
@@ -104,13 +105,22 @@ def load_network(source: EncoderSource) -> tuple[PreTrainedModel, dict[str, str]
     place = {"pretrained_model_name_or_path": location}
     if location == source.name:  # on the Hub
         place["revision"] = source.revision
+    safe: Any = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
     try:
-        model = AutoModel.from_pretrained(**place, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError) as error:
+        model, info = AutoModel.from_pretrained(**place, dtype=torch.float32, **safe)
+    except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(
             f"The encoder {source.name!r} cannot be loaded ({first_line(error)}). Give a model of transformers "
             "that is made for this modality and has its weights in safetensors."
         ) from error
+    absent = sorted(info["missing_keys"])
+    if absent and all(name.startswith("pooler.") for name in absent):
+        model.pooler = None  # else one of random weights
+    elif absent:
+        raise ValueError(
+            f"The weights of the encoder {source.name!r} lack {len(absent)} tensors that its config.json asks for, "
+            f"first {absent[0]!r}. Save the model again."
+        )
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return model.eval().to(accelerator or "cpu"), place
 
@@ -122,7 +132,7 @@ def load_beside(source: EncoderSource, auto_class: Any, place: Mapping[str, str]
         ValueError: The encoder has none: it is made for another modality.
     """
     try:
-        return auto_class.from_pretrained(**place, **options)
+        return auto_class.from_pretrained(**place, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         what = {"AutoTokenizer": "a tokenizer", "AutoImageProcessor": "an image processor"}
         raise ValueError(

@@ -1,5 +1,6 @@
 """Cells of image and audio columns: files on disk, or bytes."""
 
+import errno
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,12 @@ class Media(NamedTuple):
         Raises:
             OSError: There is no such file, or it may not be read.
         """
-        return self.data if self.data is not None else Path(str(self.path)).read_bytes()
+        if self.data is not None:
+            return self.data
+        path = Path(str(self.path))
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "not a file", str(path))  # a pipe would never end
+        return path.read_bytes()
 
 
 def media_cells(

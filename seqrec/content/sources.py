@@ -9,6 +9,9 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from seqrec.content.bundled import BUNDLED, WEIGHTS
 from seqrec.fetching import file_sha256
 
+READ = (".safetensors", ".json", ".txt", ".model")  # files of a model folder by their ending
+NAMED_AT_MOST = 10  # files in a message
+
 
 @dataclass(frozen=True)
 class EncoderSource:
@@ -16,7 +19,7 @@ class EncoderSource:
 
     Attributes:
         name: Hub id, or the base name of a local folder: nothing that leaks a path of this machine.
-        revision: Commit on the Hub, or `sha256:` and the hash of the weights.
+        revision: Commit on the Hub, or `sha256:` and the hash of the weights (of all files, for a local folder).
         location: What `from_pretrained` of transformers takes; None for a bundled one, maybe still in a wheel.
     """
 
@@ -55,26 +58,26 @@ def find_encoder(name: str, revision: str | None = None) -> EncoderSource:
 
 
 def _folder_source(folder: Path, revision: str | None) -> EncoderSource:
-    found = f"sha256:{_weights_sha256(folder)}"
+    found = f"sha256:{_folder_sha256(folder)}"
     if revision not in (None, found):
         raise ValueError(
-            f"The folder {folder} holds weights with revision {found}, expected {revision}. "
+            f"The encoder in {folder} has the revision {found}, expected {revision}. "
             "Give the folder that the vectors were made with."
         )
     return EncoderSource(folder.resolve().name, found, location=str(folder))
 
 
-def _weights_sha256(folder: Path) -> str:
-    """Hash a folder's weights: the file's own hash where there is one file, else the hash of all files' hashes."""
-    files = sorted(folder.glob("*.safetensors"))  # never a pickle
-    if not files or not (folder / "config.json").is_file():
+def _folder_sha256(folder: Path) -> str:
+    """Hash all files that vectors depend on: weights, configs, vocabularies."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in READ and path.is_file())  # never a pickle
+    if not any(path.suffix == ".safetensors" for path in files) or not (folder / "config.json").is_file():
+        names = sorted(path.name for path in folder.iterdir())[:NAMED_AT_MOST]
         raise ValueError(
-            f"The encoder folder {folder} holds {sorted(path.name for path in folder.iterdir())}, but a model folder "
-            f"has a config.json and a {WEIGHTS}. Write one with save_pretrained of the model and of its tokenizer, "
-            "image processor or feature extractor."
+            f"The encoder folder {folder} holds {names}, but a model folder has a config.json and a {WEIGHTS}. Write "
+            "one with save_pretrained of the model and of its tokenizer, image processor or feature extractor."
         )
-    hashes = [file_sha256(file) for file in files]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    hashes = [f"{path.name} {file_sha256(path)}" for path in files]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def _hub_source(name: str, revision: str | None) -> EncoderSource:

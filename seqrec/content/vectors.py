@@ -17,7 +17,7 @@ from seqrec.content.media import Media, media_cells
 from seqrec.content.sources import EncoderSource, find_encoder
 from seqrec.content.templates import render_texts
 
-CHUNK = 1024  # contents that are encoded before their vectors are kept
+TEXTS_AT_ONCE, FILES_AT_ONCE = 1024, 32  # that are in memory, and encoded before their vectors are kept
 NAMED_AT_MOST = 5  # items in a message
 ENCODED = ("text", "image", "audio")
 
@@ -69,6 +69,9 @@ def encode_content(
     else:
         column = items.with_format("arrow")[:][origin["column"]]
         contents = media_cells(column, origin["column"], items["item_id"][:], media_folder)
+    present = np.array([content is not None for content in contents], dtype=bool)
+    if not present.any():  # and no encoder is needed
+        return ContentVectors(np.zeros((len(contents), 1), np.float32), present, dict(origin))
     source = find_encoder(encoder or origin["encoder"], origin.get("revision"))
     vectors, unreadable = _vectors(modality, source, contents)
     if unreadable:
@@ -78,7 +81,6 @@ def encode_content(
             f"The {modality} of {len(unreadable)} of {len(ids)} items cannot be read: {some}. Repair it, or leave "
             "their cells empty: an item may lack content. The others are in the cache and will not be encoded again."
         )
-    present = np.array([content is not None for content in contents], dtype=bool)
     made = {"encoder": source.name, "revision": source.revision}
     how = {"template": origin["template"]} if modality == "text" else {"column": origin["column"]}
     return ContentVectors(vectors, present, made | how)
@@ -136,8 +138,9 @@ def _encode(
     num_cut = 0
     label = f"Encoding {encoder.modality} ({encoder.name})"
     with tqdm(total=len(rows), desc=label, unit="item", disable=None) as bar:
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows[start : start + CHUNK]
+        at_once = TEXTS_AT_ONCE if encoder.modality == "text" else FILES_AT_ONCE
+        for start in range(0, len(rows), at_once):
+            chunk = rows[start : start + at_once]
             encoded = encoder.encode([_input_of(contents[row]) for row in chunk], advance=bar.update)
             num_cut += encoded.num_cut
             reasons |= {keys[chunk[place]]: why for place, why in encoded.unreadable.items()}
@@ -199,6 +202,8 @@ def _vector(name: str, cell: Sequence[Any], item: str, width: int) -> np.ndarray
             raise TypeError
         with np.errstate(over="ignore"):  # too large a number becomes infinity, which is refused below
             vector = np.asarray(cell, dtype=np.float32)
+        if vector.ndim != 1:
+            raise TypeError
     except (TypeError, ValueError):
         raise wrong("holds something else than numbers") from None
     if not np.isfinite(vector).all():

@@ -47,8 +47,8 @@ class SeqRecConfig(PreTrainedConfig):
             learned layer reads from all of them.
         id_dropout_prob: Probability that training switches an item's own embedding off for a step, so that content
             alone learns to carry an item.
-        new_item_scale: How long the vector of an item that training never saw is, beside those of the trained items
-            that its content is like: more brings such items higher into all lists.
+        new_item_scale: By what the scores of items are multiplied that training never saw: more than 1 brings them
+            higher where scores are positive, as those of the best items are.
         display_columns: Columns of `items.parquet` that recommendations show.
         hidden_dropout_prob: Dropout of the input and of both branches of a block.
         attention_probs_dropout_prob: Dropout of the attention weights.

@@ -78,11 +78,31 @@ class ItemEmbeddings(nn.Module):
 
     @torch.no_grad()
     def place(self, tokens: torch.Tensor) -> None:
-        """Find the neighbours of those of the tokens (count,) that training never saw, by their stored content."""
-        new = tokens[tokens >= self.config.num_trained].to(self.removed.device)
+        """Find the neighbours of those of the tokens (count,) that training never saw, by their stored content.
+
+        Where trained items are among the tokens, those are found anew whose neighbours they are, or should be.
+        """
+        if self.neighbours is None:
+            return
+        tokens = tokens.to(self.removed.device)
+        new, changed = tokens[tokens >= self.config.num_trained], tokens[tokens < self.config.num_trained]
+        if len(changed) and len(new) < self.config.vocab_size - self.config.num_trained:
+            new = torch.cat([new, self._beside(changed)]).unique()
         nearest = self._nearest({modality: part.rows(new) for modality, part in self._compared().items()})
-        if self.neighbours is not None and nearest is not None:
+        if nearest is not None:
             self.neighbours.put(new, nearest)
+
+    def _beside(self, changed: torch.Tensor) -> torch.Tensor:
+        """New items to which changed trained items (count,) are neighbours, or nearer than their neighbours."""
+        assert self.neighbours is not None
+        new = torch.arange(self.config.num_trained, self.config.vocab_size, device=changed.device)
+        had = self.neighbours.of(new)
+        compared = self._compared().values()
+        near = nearest_trained(
+            [part.features[new] for part in compared], [part.features[changed] for part in compared], 0
+        )
+        closer = near.closeness.amax(dim=1) > had.closeness.masked_fill(had.tokens == 0, -1).amin(dim=1)
+        return new[closer | torch.isin(had.tokens, changed).any(dim=1)]
 
     def _nearest(self, rows: Mapping[str, Rows]) -> Nearest | None:
         """The trained items whose content is nearest to rows; None where the model places no items by neighbours."""

@@ -213,20 +213,21 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         Args:
             rows: What each modality would store of them, as its `prepare` gives it.
         """
-        return self._scaled_items(self.model.items.encode(rows))
+        return self._scaled_items(self.model.items.encode(rows), first_new=0)
 
     def _item_vectors(self) -> tuple[torch.Tensor, Catalogue]:
         """Token vectors as histories and as scores read them; without gradients kept until a weight changes."""
         items = self.model.items
         if torch.is_grad_enabled():
             vectors = items()
-            return vectors, Catalogue(self._scaled_items(vectors), items.rankable())
+            return vectors, Catalogue(self._scaled_items(vectors, self.config.num_trained), items.rankable())
         tensors = [*items.parameters(), *items.buffers()]
         version = [(t.data_ptr(), t.dtype, t.device, -1 if t.is_inference() else t._version) for t in tensors]
         if self._item_cache is None or self._item_cache[0] != version:
             starts = range(0, self.config.vocab_size, ITEMS_AT_ONCE)
             vectors = torch.cat([items(slice(start, start + ITEMS_AT_ONCE)) for start in starts])
-            self._item_cache = version, vectors, Catalogue(self._scaled_items(vectors), items.rankable())
+            scaled = self._scaled_items(vectors, self.config.num_trained)
+            self._item_cache = version, vectors, Catalogue(scaled, items.rankable())
         return self._item_cache[1:]
 
     @torch.no_grad()
@@ -323,9 +324,12 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
             return states
         return nn.functional.normalize(states, dim=-1) / self.config.temperature
 
-    def _scaled_items(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Item vectors (vocab, hidden) as they meet states."""
-        return vectors if self.config.similarity == "dot" else nn.functional.normalize(vectors, dim=-1)
+    def _scaled_items(self, vectors: torch.Tensor, first_new: int | None = None) -> torch.Tensor:
+        """Item vectors (count, hidden) as they meet states; training saw none from `first_new` on."""
+        scaled = vectors if self.config.similarity == "dot" else nn.functional.normalize(vectors, dim=-1)
+        if first_new is None or self.config.new_item_scale == 1:
+            return scaled
+        return torch.cat([scaled[:first_new], scaled[first_new:] * self.config.new_item_scale])
 
 
 SeqRecConfig.register_for_auto_class()

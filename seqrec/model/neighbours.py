@@ -25,7 +25,7 @@ class ContentNeighbours(nn.Module):
     An item without an embedding of its own knows nothing of who takes it. A projection of its content, learned from
     trained items, says too little and too softly: lists hardly ever hold such items. So it stands where its nearest
     trained items stand (weighted by how near they are, as in item-based collaborative filtering) and is as long as
-    they are, times `new_item_scale`. What this gives on Amazon Beauty: LOG.md, "item content".
+    they are. What this gives on Amazon Beauty: LOG.md, "item content".
     """
 
     tokens: torch.Tensor  # (vocab, neighbours)
@@ -33,7 +33,6 @@ class ContentNeighbours(nn.Module):
 
     def __init__(self, config: SeqRecConfig) -> None:
         super().__init__()
-        self.scale = config.new_item_scale
         self.register_buffer("tokens", torch.zeros(config.vocab_size, NUM_NEIGHBOURS, dtype=torch.int32))
         self.register_buffer("closeness", torch.zeros(config.vocab_size, NUM_NEIGHBOURS, dtype=torch.float16))
 
@@ -67,7 +66,7 @@ class ContentNeighbours(nn.Module):
         there = nearest.tokens > 0
         weights = (nearest.closeness.float() / SHARPNESS).masked_fill(~there, -1e4).softmax(dim=1).to(own)
         middle = (weights[..., None] * trained).sum(dim=1)
-        length = (weights * trained.norm(dim=2)).sum(dim=1, keepdim=True) * self.scale
+        length = (weights * trained.norm(dim=2)).sum(dim=1, keepdim=True)
         placed = nn.functional.normalize(middle, dim=1) * length
         return torch.where(there.any(dim=1, keepdim=True), placed, own)
 
@@ -82,7 +81,9 @@ def nearest_trained(new: list[torch.Tensor], trained: list[torch.Tensor], first:
         first: Token of the first trained item.
     """
     units = [nn.functional.normalize(features.float(), dim=1) for features in trained]
-    num_found = min(NUM_NEIGHBOURS, len(units[0]))
+    there = torch.stack([unit.any(dim=1) for unit in units]).any(dim=0).nonzero()[:, 0]  # those with content
+    units = [unit[there] for unit in units]
+    num_found = min(NUM_NEIGHBOURS, len(there))
     tokens = torch.zeros(len(new[0]), NUM_NEIGHBOURS, dtype=torch.long, device=units[0].device)
     closeness = torch.zeros(len(new[0]), NUM_NEIGHBOURS, device=units[0].device)
     for start in range(0, len(new[0]), ROWS_AT_ONCE):
@@ -92,6 +93,6 @@ def nearest_trained(new: list[torch.Tensor], trained: list[torch.Tensor], first:
         cosines = sum((part @ unit.T for part, unit in zip(parts, units, strict=True)), start=torch.zeros(()))
         best = (cosines / present.clamp(min=1)[:, None]).topk(num_found, dim=1)
         found = present[:, None] > 0
-        tokens[rows, :num_found] = (best.indices + first) * found
+        tokens[rows, :num_found] = (there[best.indices] + first) * found
         closeness[rows, :num_found] = best.values * found
     return Nearest(tokens, closeness.half())  # as they are stored

@@ -1,4 +1,5 @@
 import io
+import json
 import shutil
 import zipfile
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from seqrec.content import bundled, encode_content
@@ -68,6 +70,35 @@ def test_a_folder_is_named_without_its_path_and_versioned_by_its_weights(bert_fo
     assert TextEncoder.from_pretrained(str(copy), revision=encoder.revision).revision == encoder.revision
     with pytest.raises(ValueError, match="expected sha256:0000"):
         TextEncoder.from_pretrained(str(copy), revision="sha256:0000")
+
+
+def test_another_tokenizer_is_another_revision(bert_folder, tmp_path):
+    copy = shutil.copytree(bert_folder, tmp_path / "tiny-bert")
+    config = copy / "tokenizer_config.json"
+    config.write_text(config.read_text().replace('"model_max_length": 8', '"model_max_length": 4'))
+    one, other = (TextEncoder.from_pretrained(str(folder)) for folder in (bert_folder, copy))
+    assert (one.max_length, other.max_length) == (8, 4) and one.revision != other.revision
+
+
+def test_weights_that_are_not_there_are_not_made_up(bert_folder, tmp_path):
+    copy = shutil.copytree(bert_folder, tmp_path / "lacking")
+    tensors = load_file(copy / "model.safetensors")
+    save_file({name: tensors[name] for name in tensors if "layer.1." not in name}, copy / "model.safetensors")
+    with pytest.raises(ValueError, match=r"'lacking' lack 16 tensors.*first 'encoder\.layer\.1\."):
+        TextEncoder.from_pretrained(str(copy))
+    (copy / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(ValueError, match="'lacking' cannot be loaded"):
+        TextEncoder.from_pretrained(str(copy))
+
+
+def test_code_of_a_folder_is_not_run(bert_folder, tmp_path):
+    copy = shutil.copytree(bert_folder, tmp_path / "with-code")
+    (copy / "code.py").write_text("raise SystemExit")
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"model_type": "unheard-of", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="'with-code' cannot be loaded"):
+        TextEncoder.from_pretrained(str(copy))
 
 
 def test_a_folder_that_is_not_here_any_more_is_asked_for():

@@ -108,6 +108,12 @@ def test_a_vector_is_the_unit_pooled_state_of_the_processed_image(vit_folder, en
     np.testing.assert_allclose(vector, pooled / np.linalg.norm(pooled), atol=1e-6)
 
 
+def test_a_pooler_that_was_not_saved_is_not_made_up(tmp_path):
+    folder = tiny_vit_without_pooler(tmp_path / "tiny")
+    files = [file_of(picture())]
+    np.testing.assert_array_equal(*(ImageEncoder.from_pretrained(folder).encode(files).vectors for _ in range(2)))
+
+
 def test_images_keep_their_order_over_batches(encoder):
     files = [file_of(picture(20 + seed, 30, seed)) for seed in range(20)]
     heard = []

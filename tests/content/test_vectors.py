@@ -62,7 +62,7 @@ def test_the_same_texts_are_encoded_once_also_in_another_catalogue(bert_folder, 
 def test_an_encoding_that_was_stopped_goes_on(bert_folder, items, num_encoded, monkeypatch):
     from seqrec.content import vectors
 
-    monkeypatch.setattr(vectors, "CHUNK", 1)
+    monkeypatch.setattr(vectors, "TEXTS_AT_ONCE", 1)
     whole = TextEncoder.encode
 
     def stopped(self, contents, advance):
