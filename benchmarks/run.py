@@ -4,6 +4,9 @@ python benchmarks/run.py ranking    # every row of README's table on MovieLens-1
 python benchmarks/run.py softmax    # the softmax over the catalogue, plain against chunks
 python benchmarks/run.py training   # speed, two cores, time to quality and memory, beside RecTools and RePlay
 python benchmarks/run.py memory     # the last of these alone
+python benchmarks/run.py content    # texts against ids, and items that training never saw
+python benchmarks/run.py sounds     # what hearing items brings, on synthesised music
+python benchmarks/run.py encoding   # what texts, images and sounds cost
 """
 
 import runpy
