@@ -14,14 +14,12 @@ from datasets import Dataset
 from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.data.reading import Tabular
 from seqrec.item_content import ItemContent, columns_of, content_rows, put_rows, read_content
-from seqrec.item_ids import ItemIds, is_list
+from seqrec.item_ids import ItemIds, is_list, some_of
 from seqrec.item_rows import Reading, read_rows
 from seqrec.model import SeqRecForNextItem
 from seqrec.model.content import Rows
 from seqrec.model_folder import ModelFolder
 from seqrec.tokenization import build_tokenizer
-
-NAMED_AT_MOST = 5  # ids in a message
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +34,7 @@ def add_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     there = [item for item, token in zip(items["item_id"][:], tokens, strict=True) if token and not removed[token]]
     if there:
         raise ValueError(
-            f"{len(there)} of {len(items)} items are in the catalogue already: {_some(there)}. Change them with "
+            f"{len(there)} of {len(items)} items are in the catalogue already: {some_of(there)}. Change them with "
             "update_items, or leave them out."
         )
     _report_unread(folder.model, items)
@@ -172,7 +170,7 @@ def _content_of_all(
     if empty:
         columns = sorted({name for origin in origins.values() for name in columns_of(origin)})
         raise ValueError(
-            f"{len(empty)} of {len(items)} items have no content to be ranked by: {_some(empty)}. Fill at least one "
+            f"{len(empty)} of {len(items)} items have no content to be ranked by: {some_of(empty)}. Fill at least one "
             f"of their columns {columns}."
         )
     return content
@@ -206,7 +204,7 @@ def _refuse_without_vector(
         known = known | (rows[modality][-1].to(known) if modality in rows else part.present[numbers])
     empty = [item for item, is_known in zip(item_ids, known.tolist(), strict=True) if not is_known]
     if empty:
-        raise ValueError(f"Nothing would be known any more of {_some(empty)}. Keep some content, or remove_items.")
+        raise ValueError(f"Nothing would be known any more of {some_of(empty)}. Keep some content, or remove_items.")
 
 
 def _tokens(folder: ModelFolder, item_ids: Iterable[str]) -> list[int]:
@@ -220,7 +218,7 @@ def _present_tokens(folder: ModelFolder, item_ids: Sequence[str]) -> torch.Tenso
     tokens, removed = _tokens(folder, ids), folder.model.model.items.removed.cpu()
     absent = [item for item, token in zip(ids, tokens, strict=True) if not token or removed[token]]
     if absent:
-        raise ValueError(f"{len(absent)} of {len(ids)} items are not in the catalogue: {_some(absent)}.")
+        raise ValueError(f"{len(absent)} of {len(ids)} items are not in the catalogue: {some_of(absent)}.")
     return torch.tensor(tokens, dtype=torch.long)
 
 
@@ -263,9 +261,3 @@ def _with_shown(folder: ModelFolder, items: Dataset, empties: bool) -> Dataset:
         replaced = changed if empties else pc.and_(changed, pc.is_valid(values))
         table = table.set_column(table.column_names.index(name), name, pc.if_else(replaced, values, table[name]))
     return Dataset(table)
-
-
-def _some(item_ids: Sequence[str]) -> str:
-    return ", ".join(repr(item)[:80] for item in item_ids[:NAMED_AT_MOST]) + (
-        f" and {len(item_ids) - NAMED_AT_MOST} more" if len(item_ids) > NAMED_AT_MOST else ""
-    )

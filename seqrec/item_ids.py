@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 UnknownItems = Literal["warn", "ignore", "raise"]
 Histories = Sequence[Sequence[str]]
-NAMED_AT_MOST = 5  # ids in a message
+NAMED_AT_MOST = 5  # in a message
 
 logger = logging.getLogger(__name__)
 
@@ -81,13 +81,23 @@ class ItemIds:
             tokens = [self._unknown if token in removed else token for token in tokens]
         unknown = [item for item, token in zip(flat, tokens, strict=True) if token < self._first]
         if unknown and on_unknown_items != "ignore":
-            some = ", ".join(repr(item) for item in list(dict.fromkeys(unknown))[:NAMED_AT_MOST])
+            some = some_of(list(dict.fromkeys(unknown)))
             message = f"{len(unknown)} of {len(flat)} ids in {name} are not in the catalogue: {some}"
             if on_unknown_items == "raise":
                 raise ValueError(f"{message}. Pass ids of the catalogue (`recommender.items['item_id']`).")
             logger.warning("%s; they are left out.", message)
         stream = iter(tokens)
         return [[token for _, token in zip(ids, stream, strict=False) if token >= self._first] for ids in lists]
+
+
+def some_of(names: Sequence[object]) -> str:
+    """Name some of many, for a message.
+
+    >>> some_of(["a", "b"]), some_of(range(8))
+    ("'a', 'b'", '0, 1, 2, 3, 4 and 3 more')
+    """
+    named = ", ".join(f"{name!r:.80}" for name in names[:NAMED_AT_MOST])
+    return named + (f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else "")
 
 
 def is_list(ids: object) -> bool:

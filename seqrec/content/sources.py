@@ -8,9 +8,9 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 
 from seqrec.content.bundled import BUNDLED, WEIGHTS
 from seqrec.fetching import file_sha256
+from seqrec.item_ids import some_of
 
 READ = (".safetensors", ".json", ".txt", ".model")  # files of a model folder by their ending
-NAMED_AT_MOST = 10  # files in a message
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _folder_sha256(folder: Path) -> str:
     """Hash all files that vectors depend on: weights, configs, vocabularies."""
     files = sorted(path for path in folder.iterdir() if path.suffix in READ and path.is_file())  # never a pickle
     if not any(path.suffix == ".safetensors" for path in files) or not (folder / "config.json").is_file():
-        names = sorted(path.name for path in folder.iterdir())[:NAMED_AT_MOST]
+        names = some_of(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise ValueError(
             f"The encoder folder {folder} holds {names}, but a model folder has a config.json and a {WEIGHTS}. Write "
             "one with save_pretrained of the model and of its tokenizer, image processor or feature extractor."
