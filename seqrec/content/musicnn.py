@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from huggingface_hub.dataclasses import strict
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 from transformers import (
@@ -212,11 +211,8 @@ def save_from_wheel(wheel: Path, folder: Path) -> None:
         raise ValueError(
             f"The file {wheel} does not hold the checkpoint {CHECKPOINT} of musicnn==0.1.0: {error}"
         ) from error
-    folder.mkdir(parents=True, exist_ok=True)
-    model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(folder)
+    model.save_pretrained(folder)
     MusicnnFeatureExtractor().save_pretrained(folder)
-    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _state(tensors: dict[str, torch.Tensor], model: MusicnnModel) -> dict[str, torch.Tensor]:
