@@ -74,8 +74,7 @@ def update_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
                 f"What the model reads as {modality} is made of the columns {columns_of(origin)}, and {absent} are "
                 f"not among {items.column_names}. Give all of them, or none."
             )
-    content = read_content(items, origins, reading.encoders, reading.media_folder)
-    rows_of = content_rows(model, content)
+    rows_of = content_rows(model, _read_content(model, items, origins, reading))
     _refuse_without_vector(model, items["item_id"][:], numbers, rows_of)
     shown = _with_shown(folder, items, empties=True)
     put_rows(model, rows_of, numbers)
@@ -156,6 +155,17 @@ def _report_unread(model: SeqRecForNextItem, items: Dataset) -> None:
         logger.warning("The columns %s of the items are not read; this model reads %s.", unread, known)
 
 
+def _read_content(
+    model: SeqRecForNextItem, items: Dataset, origins: Mapping[str, Mapping[str, Any]], reading: Reading
+) -> ItemContent:
+    """The content of items in some of a model's modalities."""
+    known = sorted(model.config.content_encoders or {})
+    unknown = sorted(set(reading.encoders or {}) - set(known))
+    if unknown:
+        raise ValueError(f"encoders names {unknown}; expected modalities of this model, which are {known}.")
+    return read_content(items, origins, reading.encoders, reading.media_folder)
+
+
 def _content_of_all(
     model: SeqRecForNextItem,
     items: Dataset,
@@ -164,7 +174,7 @@ def _content_of_all(
 ) -> ItemContent:
     """The content of items, which each must have unless it has an embedding of its own (items,)."""
     origins = model.config.content_encoders or {}
-    content = read_content(items, origins, reading.encoders, reading.media_folder)
+    content = _read_content(model, items, origins, reading)
     known = content.present() if has_id is None else content.present() | has_id
     empty = [item for item, is_known in zip(items["item_id"][:], known, strict=True) if not is_known]
     if empty:

@@ -101,9 +101,6 @@ def read_content(
         ValueError: A content cannot be used.
         OSError: An encoder cannot be had.
     """
-    unknown = sorted(set(encoders or {}) - set(origins))
-    if unknown:
-        raise ValueError(f"encoders names {unknown}; expected modalities of this model, which are {sorted(origins)}.")
     absent = sorted({name for origin in origins.values() for name in columns_of(origin)} - set(items.column_names))
     for name in absent:
         items = items.add_column(name, [None] * len(items))

@@ -67,8 +67,13 @@ class ItemIds:
             )
         return self.lists(every, name, on_unknown_items)
 
-    def lists(self, lists: Histories, name: str, on_unknown_items: UnknownItems) -> list[list[int]]:
-        """Token ids of lists of item ids without those outside the catalogue, which are named once."""
+    def lists(
+        self, lists: Histories, name: str, on_unknown_items: UnknownItems, with_removed: bool = False
+    ) -> list[list[int]]:
+        """Token ids of lists of item ids without those outside the catalogue, which are named once.
+
+        What was removed is outside, except `with_removed`: histories still hold it.
+        """
         if on_unknown_items not in ("warn", "ignore", "raise"):
             raise ValueError(f"on_unknown_items={on_unknown_items!r} must be 'warn', 'ignore' or 'raise'.")
         given, lists = lists, list(lists) if isinstance(lists, Iterable) else []
@@ -76,8 +81,8 @@ class ItemIds:
             raise ValueError(f"{name} must be a list of lists of item ids, not {given!r:.60}: wrap it in a list.")
         flat = [item for ids in lists for item in ids]
         tokens = self.convert(flat)
-        if name != "histories":
-            removed = self._removed()
+        removed = () if with_removed else self._removed()
+        if removed:
             tokens = [self._unknown if token in removed else token for token in tokens]
         unknown = [item for item, token in zip(flat, tokens, strict=True) if token < self._first]
         if unknown and on_unknown_items != "ignore":

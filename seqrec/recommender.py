@@ -100,7 +100,7 @@ class Recommender:
             ValueError: If an argument has the wrong shape, or for unknown ids with `on_unknown_items="raise"`.
         """
         _check_k(k)
-        tokens = self._ids.lists(histories, "histories", on_unknown_items)
+        tokens = self._ids.lists(histories, "histories", on_unknown_items, with_removed=True)
         excluded = self._ids.choices(exclude, len(tokens), "exclude", "ignore")
         choices = self._ids.choices(candidates, len(tokens), "candidates", on_unknown_items)
         results: list[list[dict[str, Any]]] = [[] for _ in tokens]
@@ -171,7 +171,7 @@ class Recommender:
 
     def encode_history(self, histories: Histories, on_unknown_items: UnknownItems = "warn") -> npt.NDArray[np.float32]:
         """Return one vector a history (histories, hidden); its dot product with an item's vector is the score."""
-        tokens = self._ids.lists(histories, "histories", on_unknown_items)
+        tokens = self._ids.lists(histories, "histories", on_unknown_items, with_removed=True)
         vectors = np.empty((len(tokens), self.model.config.hidden_size), dtype=np.float32)
         for rows, _ in self._groups(tokens, None):
             with torch.no_grad():
@@ -265,7 +265,7 @@ class Recommender:
         self, histories: Histories, targets: Sequence[str], exclude_seen: bool = True
     ) -> npt.NDArray[np.int64]:
         """Return the rank of each history's target over the catalogue, as `Ranker` says; unknown ids are ignored."""
-        tokens = self._ids.lists(histories, "histories", "ignore")
+        tokens = self._ids.lists(histories, "histories", "ignore", with_removed=True)
         if not is_list(targets):
             raise ValueError(f"targets must be a list of item ids, one a history, not {targets!r:.60}.")
         asked = self._ids.convert(targets)

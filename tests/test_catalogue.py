@@ -224,6 +224,7 @@ def test_a_row_without_text_needs_no_encoder(toy_settings, toy_interactions, wit
         recommender.add_items([{"item_id": "y", "title": "Y"}])
     with pytest.raises(ValueError, match=r"encoders names \['sound'\]; expected modalities"):
         recommender.add_items([{"item_id": "y", "title": "Y"}], encoders={"sound": "x"})
+    recommender.update_items([{"item_id": "x", "taste": [3.0, 2.0, 1.0]}], encoders={"text": str(copy)})
 
 
 def test_new_items_follow_the_trained_ones_that_change(recommender, with_taste):

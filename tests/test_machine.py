@@ -44,13 +44,13 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_blocks_are_taken_from_the_system_once():
     faults = {}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    for word in ("keep", "leave"):
+    for word in ("keep", *["leave"] * 8):  # whether freed blocks stay by themselves is a matter of where they lie
         command = [sys.executable, "-c", FAULTS, word]
         answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
         assert answer[0] == str(word == "keep")
         faults[word] = int(answer[1])
-    if not faults["leave"]:
-        pytest.skip("this system counts no page faults")
+        if word == "leave" and faults[word]:
+            break
     assert faults["keep"] < faults["leave"] / 10
 
 
