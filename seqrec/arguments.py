@@ -78,7 +78,10 @@ class SeqRecTrainingArguments(TrainingArguments):
 
     output_dir: str | None = field(default="runs/seqrec", metadata={"help": "The run folder."})
     objective: Literal["cloze", "last_item", "shifted"] | None = field(
-        default=None, metadata={"help": "What training asks for; shifted for causal models, cloze for bidirectional."}
+        default=None,
+        metadata={
+            "help": "What training asks for; by default shifted for causal attention, cloze where there is a [MASK]."
+        },
     )
     id_start: Literal["random", "cooccurrence"] = field(
         default="random",

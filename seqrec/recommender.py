@@ -37,7 +37,7 @@ class Recommender:
         self.folder = folder
         self.model = folder.model.eval()
         self._first = self.model.config.num_special_tokens
-        self._appended = [self.model.config.mask_token_id] if self.model.config.attention == "bidirectional" else []
+        self._appended = [self.model.config.mask_token_id] if self.model.config.appends_mask else []
         self._index()
 
     def _index(self) -> None:

@@ -23,7 +23,7 @@ def build_tokenizer(item_ids: Sequence[str], config: "SeqRecConfig") -> PreTrain
 
     Args:
         item_ids: The catalogue in token order.
-        config: Says whether the model is bidirectional, and how much it reads.
+        config: Says whether the model reads a [MASK], and how much of a history.
 
     Raises:
         ValueError: If an item id stands twice or equals a special token, or the config numbers those otherwise.
@@ -43,7 +43,7 @@ def build_tokenizer(item_ids: Sequence[str], config: "SeqRecConfig") -> PreTrain
             "every item needs an id of its own. Rename it in both tables."
         )
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
-    if config.attention == "bidirectional":
+    if config.appends_mask:
         tokenizer.post_processor = TemplateProcessing(
             single="$A [MASK]", special_tokens=[("[MASK]", vocabulary["[MASK]"])]
         )

@@ -1,7 +1,8 @@
 """transformers' Trainer for rankers: packed windows, averaged weights, evaluation by rank."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,32 @@ class RunCourse(TrainerCallback):
         self.windows.set_epoch(int(state.epoch))
 
 
+class TrainingClock(TrainerCallback):
+    """Counts the processor time of this process's training steps, over interruptions too, for the log."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.since = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Go on from what the log of a resumed run says."""
+        logged = [entry["cpu_seconds"] for entry in state.log_history if "cpu_seconds" in entry]
+        self.seconds, self.since = max(logged, default=0.0), time.process_time()
+
+    def read(self) -> float:
+        """Return the seconds so far."""
+        return self.seconds + time.process_time() - self.since
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Leave out what is done inside the `with`."""
+        self.seconds = self.read()
+        try:
+            yield
+        finally:
+            self.since = time.process_time()
+
+
 class SeqRecTrainer(Trainer):
     """Trainer that packs training windows, evaluates averaged weights by the rank of each target, and keeps them.
 
@@ -160,6 +187,8 @@ class SeqRecTrainer(Trainer):
         self.num_targets: torch.Tensor | int = 0
         self.resumed_at_step: int | None = None
         self.stopped_before = False  # the run had stopped early when it was interrupted
+        self.clock = TrainingClock()
+        self.add_callback(self.clock)
         self.add_callback(RunCourse(train_dataset))
         self.average = WeightAverage(model, args.average_decay) if args.average_decay else None
         if self.average:
@@ -195,7 +224,7 @@ class SeqRecTrainer(Trainer):
 
     def _collate_evaluation(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         config = self.ranker.config
-        appended = [config.mask_token_id] if config.attention == "bidirectional" else []
+        appended = [config.mask_token_id] if config.appends_mask else []
         batch = collate_histories([row["input_ids"] for row in rows], appended)
         return {**batch, "targets": torch.tensor([row["target"] for row in rows])}
 
@@ -212,11 +241,17 @@ class SeqRecTrainer(Trainer):
         return None, ranks, inputs["targets"]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluate the averaged weights."""
-        if self.average is None or not self.is_in_train:
+        """Evaluate the averaged weights; in training, their metrics are logged with its processor time so far."""
+        if not self.is_in_train:
             return super().evaluate(*args, **kwargs)
-        with self.average.applied():
+        with self.clock.stopped(), self.average.applied() if self.average else nullcontext():
             return super().evaluate(*args, **kwargs)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log, metrics with the processor time that training took so far (`cpu_seconds`)."""
+        if self.is_in_train and any(name.startswith("eval_") for name in logs):
+            logs = logs | {"cpu_seconds": round(self.clock.seconds, 1)}
+        super().log(logs, *args, **kwargs)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device

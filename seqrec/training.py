@@ -153,7 +153,8 @@ def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecT
         objective=_objective(config, training),
         window=config.max_position_embeddings,
         mask_token_id=config.mask_token_id,
-        appends_mask=config.attention == "bidirectional",
+        appends_mask=config.appends_mask,
+        asks_before_mask=config.asks_before_mask,
         mask_probability=training.mask_probability,
         seed=training.seed,
     )
@@ -178,13 +179,20 @@ def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecT
 
 def _objective(config: SeqRecConfig, training: SeqRecTrainingArguments) -> Objective:
     """The objective that was asked for, or the usual one of the attention; checked against it."""
+    reads_newest = config.attention == "bidirectional" and not config.appends_mask
     if training.objective is None:
-        return "shifted" if config.attention == "causal" else "cloze"
+        usual: Objective = "last_item" if reads_newest else "cloze"
+        return "shifted" if config.attention == "causal" else usual
     if training.objective == {"causal": "cloze", "bidirectional": "shifted"}[config.attention]:
         raise ValueError(
             f"objective={training.objective!r} does not fit attention={config.attention!r}: shifted would let "
             "bidirectional attention see the answer, and cloze hides what causal attention cannot look around. "
             "Leave `objective` out, or use last_item."
+        )
+    if reads_newest and training.objective != "last_item":
+        raise ValueError(
+            f"objective={training.objective!r} does not fit mask_query={config.mask_query!r}, which reads the newest "
+            "item's own state and no [MASK]. Leave `objective` out, or choose another mask_query."
         )
     return training.objective
 

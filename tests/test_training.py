@@ -69,9 +69,19 @@ def test_training_learns_the_toy_world(train, toy_interactions, toy_items, tmp_p
     train(toy_interactions, toy_items, tmp_path, num_train_epochs=30, early_stopping_patience=0)
     losses = [entry["loss"] for entry in history_of(tmp_path) if "loss" in entry]
     assert losses[-1] < 0.6 * losses[0]
+    seconds = [entry["cpu_seconds"] for entry in history_of(tmp_path) if "eval_ndcg@10" in entry]
+    assert seconds == sorted(seconds) and 0 < seconds[0] < seconds[-1]
 
 
-@pytest.mark.parametrize("settings", [{"attention": "bidirectional"}, {"objective": "last_item"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"attention": "bidirectional"},
+        {"attention": "bidirectional", "mask_query": "shifted"},
+        {"attention": "bidirectional", "mask_query": "newest"},
+        {"objective": "last_item"},
+    ],
+)
 def test_every_objective_trains(train, toy_interactions, toy_items, tmp_path, settings):
     recommender = train(toy_interactions, toy_items, tmp_path, **settings)
     assert len(recommender.recommend([["1500"]], k=5)[0]) == 5
@@ -235,6 +245,7 @@ def test_the_last_average_is_kept_where_the_best_model_is_not(train, toy_interac
     [
         ({"attention": "bidirectional", "objective": "shifted"}, "does not fit"),
         ({"attention": "causal", "objective": "cloze"}, "does not fit"),
+        ({"attention": "bidirectional", "mask_query": "newest", "objective": "cloze"}, "no \\[MASK\\]. Leave"),
         ({"resume_from_checkpoint": "last"}, "no checkpoint to resume"),
         ({"max_position_embeddings": 10**11}, "cannot be built: .*llocat.* Choose a smaller"),
         ({"resume_from_checkpoint": "nowhere"}, "no whole checkpoint 'nowhere'"),

@@ -27,6 +27,7 @@ class TrainingWindows(Dataset[list[Segment]]):
         window: Places of a window, at most.
         mask_token_id: The [MASK].
         appends_mask: Whether the model reads an appended [MASK] (with `last_item`).
+        asks_before_mask: Whether a hidden place is asked for at the place before it.
         mask_probability: Share of hidden places (with `cloze`).
         seed: Of masks and cuts.
     """
@@ -38,6 +39,7 @@ class TrainingWindows(Dataset[list[Segment]]):
         window: int,
         mask_token_id: int,
         appends_mask: bool,
+        asks_before_mask: bool = False,
         mask_probability: float = 0.2,
         seed: int = 0,
     ) -> None:
@@ -47,6 +49,7 @@ class TrainingWindows(Dataset[list[Segment]]):
         self.window = window
         self.mask_token_id = mask_token_id
         self.appends_mask = appends_mask
+        self.asks_before_mask = asks_before_mask
         self.mask_probability = mask_probability
         self.seed = seed
         self.epoch = 0
@@ -75,7 +78,10 @@ class TrainingWindows(Dataset[list[Segment]]):
             segments = [self._prefix(window)]
         elif self.objective == "cloze":
             hidden = drawn.hidden[drawn.offsets[index] : drawn.offsets[index] + end - start]
-            segments = [(np.where(hidden, self.mask_token_id, window), np.where(hidden, window, NOT_ASKED))]
+            asked = np.where(hidden, window, NOT_ASKED)
+            if self.asks_before_mask:
+                asked = np.append(asked[1:], NOT_ASKED)
+            segments = [(np.where(hidden, self.mask_token_id, window), asked)]
         else:
             segments = [(window[:-1], window[1:])]
         if drawn.answers[index] != NOT_ASKED:
@@ -128,7 +134,7 @@ class TrainingWindows(Dataset[list[Segment]]):
         query = [self.mask_token_id] if self.appends_mask else []
         input_ids = np.concatenate([window[:-1], query]).astype(np.int64)
         labels = np.full(len(input_ids), NOT_ASKED)
-        labels[-1] = window[-1]
+        labels[-2 if self.asks_before_mask and len(labels) > 1 else -1] = window[-1]
         return input_ids, labels
 
 

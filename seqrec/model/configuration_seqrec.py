@@ -33,8 +33,10 @@ class SeqRecConfig(PreTrainedConfig):
         norm: Where a block normalises: `pre` (before each branch, and once at the end) or `post` (after each sum).
         max_position_embeddings: Tokens the encoder looks at, the newest ones.
         relative_position_bias: Whether attention logits get a learned bias per head and distance.
-        mask_query: What a [MASK] starts from: its own vector alone (`plain`), plus the nearest visible item before
-            it (`previous`), or plus the mean of the nearest visible items on both sides (`neighbours`).
+        mask_query: What bidirectional attention predicts from: the state of a [MASK] that starts from its own vector
+            alone (`plain`), plus the nearest visible item before it (`previous`), or plus the mean of the nearest
+            visible items on both sides (`neighbours`); the state of the place before a [MASK] (`shifted`); or the
+            newest item's own state, without any [MASK] (`newest`, which learns by `last_item` alone).
         similarity: `dot` product of state and item vector, or `cosine` divided by `temperature`.
         temperature: Divisor of cosine scores; unused by `dot`.
         use_item_ids: Whether trained items have an embedding of their own, beside their content.
@@ -72,7 +74,7 @@ class SeqRecConfig(PreTrainedConfig):
     norm: Literal["pre", "post"] = "pre"
     max_position_embeddings: int = 200
     relative_position_bias: bool = True
-    mask_query: Literal["plain", "previous", "neighbours"] = "neighbours"
+    mask_query: Literal["plain", "previous", "neighbours", "shifted", "newest"] = "neighbours"
     similarity: Literal["dot", "cosine"] = "cosine"
     temperature: float = 0.05
     use_item_ids: bool = True
@@ -151,6 +153,16 @@ class SeqRecConfig(PreTrainedConfig):
         """The activation is one that transformers has."""
         if self.hidden_act not in ACT2FN:
             raise ValueError(f"hidden_act={self.hidden_act!r} is unknown; choose one of {', '.join(sorted(ACT2FN))}.")
+
+    @property
+    def appends_mask(self) -> bool:
+        """Whether a history is read with a [MASK] after its newest item."""
+        return self.attention == "bidirectional" and self.mask_query != "newest"
+
+    @property
+    def asks_before_mask(self) -> bool:
+        """Whether a [MASK] is predicted from the state of the place before it."""
+        return self.appends_mask and self.mask_query == "shifted"
 
     @property
     def num_special_tokens(self) -> int:

@@ -237,7 +237,7 @@ class HistoryEmbeddings(nn.Module):
         if self.training and self.config.item_dropout_prob > 0:
             kept = torch.rand(visible.shape, device=hidden.device) >= self.config.item_dropout_prob
             hidden = hidden * (kept | ~visible)[..., None]
-        if self.config.attention == "bidirectional" and self.config.mask_query != "plain":
+        if self.config.appends_mask and self.config.mask_query in ("previous", "neighbours"):
             hidden = hidden + masked[..., None] * self._visible_neighbours(hidden, visible, segments)
         hidden = hidden + self.positions(positions.clamp(max=self.config.max_position_embeddings - 1))
         return self.dropout(hidden if self.norm is None else self.norm(hidden))

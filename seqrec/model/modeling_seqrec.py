@@ -137,14 +137,14 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         """Score every item as the next one, or learn from labels.
 
         Args:
-            input_ids: (batch, length) tokens, oldest first. A bidirectional model reads its last token, a [MASK].
+            input_ids: (batch, length) tokens, oldest first. Where the model reads a [MASK], it is the last token.
             attention_mask: (batch, length), 0 for padding, on either side; packed histories as in `SeqRecModel`.
             labels: (batch, length), the item each place asks for, -100 elsewhere. With it, `loss` alone is returned.
             num_items_in_batch: Asked positions over all processes and accumulated batches; this batch's by default.
             **kwargs: What `Trainer` and transformers' output capturing pass on.
 
         Raises:
-            ValueError: If a bidirectional model is asked for scores and a history does not end in [MASK].
+            ValueError: If a model that reads a [MASK] is asked for scores and a history does not end in one.
         """
         if labels is None:
             scores = self.encode_history(input_ids, attention_mask) @ self.encode_items().T  # (batch, vocab)
@@ -192,14 +192,16 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         A history without any known item is encoded as a lone [MASK], the model's answer to an empty history.
         """
         input_ids, attention_mask = self._newest(input_ids, attention_mask)
-        if self.config.attention == "bidirectional" and (input_ids[:, -1] != self.config.mask_token_id).any():
+        if self.config.appends_mask and (input_ids[:, -1] != self.config.mask_token_id).any():
             raise ValueError(
-                f"A bidirectional model reads a [MASK] (token {self.config.mask_token_id}) at the end of each "
+                f"This bidirectional model reads a [MASK] (token {self.config.mask_token_id}) at the end of each "
                 "history, and one is missing here. Tokenize with the model's own tokenizer, which appends it."
             )
         inputs_embeds = nn.functional.embedding(input_ids, self._item_vectors()[0])
-        newest = torch.full_like(input_ids[:, :1], input_ids.shape[1] - 1)
-        hidden = self.model(input_ids, attention_mask, inputs_embeds, newest).last_hidden_state
+        place = torch.full_like(input_ids[:, :1], input_ids.shape[1] - 1)
+        if self.config.asks_before_mask and input_ids.shape[1] > 1:
+            place = place - attention_mask[:, -2:-1]  # a lone [MASK] has nothing before it
+        hidden = self.model(input_ids, attention_mask, inputs_embeds, place).last_hidden_state
         return self._scaled_states(hidden[:, 0])
 
     def encode_items(self) -> torch.Tensor:

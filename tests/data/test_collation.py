@@ -78,6 +78,16 @@ def test_last_item_with_an_appended_mask_asks_the_mask():
     assert asked(data[0][0]) == [(11, NOT_ASKED), (12, NOT_ASKED), (13, NOT_ASKED), (MASK, 14)]
 
 
+def test_a_hidden_place_can_be_asked_for_at_the_place_before_it():
+    shown = [asked(segment) for segment in windows([list(range(10, 60))], "cloze", window=50, mask_probability=0.3)[0]]
+    data = windows([list(range(10, 60))], "cloze", window=50, mask_probability=0.3, asks_before_mask=True)
+    before = asked(data[0][0])
+    assert [token for token, _ in before] == [token for token, _ in shown[0]]
+    assert [label for _, label in before] == [label for _, label in shown[0]][1:] + [NOT_ASKED]
+    prefix = windows([[10, 11, 12]], "last_item", appends_mask=True, asks_before_mask=True)[0][0]
+    assert asked(prefix) == [(10, NOT_ASKED), (11, 12), (MASK, NOT_ASKED)]
+
+
 @pytest.mark.parametrize("objective", ["shifted", "cloze", "last_item"])
 def test_lengths_bound_what_the_windows_hold(objective):
     data = windows([[10], [10, 11], list(range(10, 35))], objective, appends_mask=True)

@@ -25,7 +25,7 @@ SHAPES = st.fixed_dictionaries(
         "attention": st.sampled_from(["causal", "bidirectional"]),
         "norm": st.sampled_from(["pre", "post"]),
         "similarity": st.sampled_from(["dot", "cosine"]),
-        "mask_query": st.sampled_from(["plain", "previous", "neighbours"]),
+        "mask_query": st.sampled_from(["plain", "previous", "neighbours", "shifted", "newest"]),
         "relative_position_bias": st.booleans(),
         "num_attention_heads": st.sampled_from([1, 2]),
         "num_hidden_layers": st.integers(0, 2),

@@ -140,6 +140,16 @@ def test_a_mask_starts_from_its_visible_neighbours(make_model):
             torch.testing.assert_close(rest[0, place], item_vectors[MASK] + extra)
 
 
+@pytest.mark.parametrize(("mask_query", "read"), [("plain", 4), ("shifted", 3), ("newest", 3)])
+def test_scores_come_from_the_state_that_the_mask_query_names(make_model, mask_query, read):
+    model = make_model(attention="bidirectional", mask_query=mask_query)
+    history = torch.tensor([[3, 4, 5, 6] + [MASK] * model.config.appends_mask])
+    state = model.model(history).last_hidden_state[:, read]
+    torch.testing.assert_close(model.encode_history(history), model._scaled_states(state))
+    lone = model.model(torch.tensor([[MASK]])).last_hidden_state[:, 0]  # the answer to an empty history
+    torch.testing.assert_close(model.encode_history(torch.tensor([[PAD, MASK]])), model._scaled_states(lone))
+
+
 def test_the_loss_is_the_mean_over_asked_places(make_model, attention):
     model = make_model(attention=attention)
     input_ids = torch.tensor([[3, 4, 5, 6]])

@@ -1,0 +1,141 @@
+"""What holds BERT4Rec back: what a [MASK] starts from, on three data sets, with dot product and cosine, three seeds.
+
+    python benchmarks/mask_query.py [--data ../shared/data] [--only beauty-cosine] [--seeds 0 1 2] [--core 0]
+
+Every run learns at a constant rate, its weights averaged, until validation has been flat for a while, so that its
+learning curve can be read at any budget. What is finished is kept, what was interrupted is resumed; several processes
+may share the work by `--only`. Each run leaves its curve in `logs/` and the ranks of all users in `ranks.npz`.
+`benchmarks/mask_query_report.py` makes tables and plots of them.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+COMMON = {
+    **{"lr_scheduler_type": "constant_with_warmup", "learning_rate": 1e-3, "num_threads": 1, "disable_tqdm": True},
+    **{"attention": "bidirectional", "relative_position_bias": True},
+}
+DATA: dict[str, dict[str, Any]] = {
+    "ml100k": {
+        **{"config": "movielens-100k-bidirectional.yaml", "num_train_epochs": 300, "early_stopping_patience": 20},
+    },
+    "beauty": {
+        **{"config": "amazon-beauty.yaml", "num_train_epochs": 100, "early_stopping_patience": 8},
+    },
+    "ml1m": {
+        **{"config": "movielens-1m.yaml", "num_train_epochs": 200, "early_stopping_patience": 20, "bf16": True},
+    },
+}
+SIMILARITIES: dict[str, dict[str, Any]] = {
+    "cosine": {"similarity": "cosine", "temperature": 0.05},
+    "dot": {"similarity": "dot"},
+}
+ARMS: dict[str, dict[str, Any]] = {
+    "plain": {"mask_query": "plain"},
+    "previous": {"mask_query": "previous"},
+    "neighbours": {"mask_query": "neighbours"},
+    "shifted": {"mask_query": "shifted"},
+    "newest": {"mask_query": "newest", "objective": "last_item"},
+    "causal": {"attention": "causal"},
+}
+OWN: dict[tuple[str, str], dict[str, Any]] = {
+    ("ml100k", "causal"): {"hidden_dropout_prob": 0.4, "item_dropout_prob": 0.15},
+    ("ml100k", "newest"): {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 150, "save_steps": 150},
+    ("ml1m", "newest"): {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 600, "save_steps": 600},
+}
+"""Causal attention on ML-100K needs more dropout, as its own config has it. The newest item's own state asks one
+question a prefix: an epoch of that is hours on dense data, so it is measured every so many steps."""
+MOST_STEPS = {"ml100k": 9_000, "ml1m": 36_000}
+"""Of `newest`: a budget that is several times that of the others."""
+
+
+class Run(NamedTuple):
+    """One training of the study."""
+
+    data: str
+    similarity: str
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        return "-".join((self.data, self.similarity, self.arm, str(self.seed)))
+
+    def settings(self) -> dict[str, Any]:
+        """What it is trained with."""
+        own = OWN.get((self.data, self.arm), {})
+        if self.arm == "newest" and self.data in MOST_STEPS:
+            own = own | {"max_steps": MOST_STEPS[self.data]}
+        return COMMON | DATA[self.data] | SIMILARITIES[self.similarity] | ARMS[self.arm] | own | {"seed": self.seed}
+
+
+def all_runs(seeds: list[int], only: str) -> Iterator[Run]:
+    """Every run whose name holds a text, all of a seed before the next one."""
+    for seed in seeds:
+        for data in DATA:
+            for similarity in SIMILARITIES:
+                for arm in ARMS:
+                    if only in (run := Run(data, similarity, arm, seed)).name:
+                        yield run
+
+
+def main(options: argparse.Namespace) -> None:
+    """Do what is not done yet."""
+    if options.core is not None:
+        os.sched_setaffinity(0, {options.core})
+    for run in all_runs(options.seeds, options.only):
+        folder = options.output_dir.resolve() / run.name
+        if not (folder / "ranks.npz").is_file():
+            settings = run.settings()
+            train(folder, ROOT / "configs" / settings.pop("config"), settings | tables(run.data, options.data))
+            keep_ranks(folder)
+
+
+def tables(data: str, folder: Path) -> dict[str, str]:
+    """Where the data is; MovieLens-100K is fetched."""
+    if data == "ml100k":
+        return {}
+    path = folder.resolve() / {"beauty": "amazon-beauty-2014", "ml1m": "movielens-1m"}[data]
+    return {"interactions": str(path / "interactions.parquet"), "items": str(path / "items.parquet")}
+
+
+def train(folder: Path, config: Path, settings: dict[str, Any]) -> None:
+    """Train a run to its end, from where it was, in a process of its own; its checkpoints go when it is there."""
+    if not (folder / "logs" / "trainer_state.json").is_file():
+        words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+        resume = ["--resume_from_checkpoint"] if (folder / "logs" / "course.json").is_file() else []
+        command = ["scripts/train.py", str(config), *words, "--output_dir", str(folder), *resume]
+        print("python", *command, file=sys.stderr, flush=True)
+        subprocess.run([sys.executable, *command], cwd=ROOT, stdout=sys.stderr, check=True)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def keep_ranks(folder: Path) -> None:
+    """Keep the rank of every user's target, seen items excluded, in the order of the prepared data."""
+    from seqrec import Recommender
+    from seqrec.data import PreparedData
+    from seqrec.evaluation import dataset_ranks
+
+    recommender, data = Recommender.from_pretrained(folder / "model"), PreparedData.load(folder / "data")
+    splits = {split: dataset_ranks(recommender, data.dataset[split]) for split in ("validation", "test")}
+    np.savez_compressed(folder / "ranks.npz", **{split: ranks.astype(np.uint16) for split, ranks in splits.items()})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--output_dir", type=Path, default=ROOT / "runs" / "benchmarks" / "mask_query")
+    parser.add_argument("--only", default="", help="runs whose name holds this, e.g. beauty-cosine or neighbours-0")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--core", type=int, help="the one core that may be used")
+    main(parser.parse_args())
