@@ -49,6 +49,7 @@ MAY_CHANGE = re.compile(
 """Settings of training that a resumed run may have otherwise: none of them changes a weight."""
 MODEL_SETTINGS = (
     "hidden_size",
+    "ensemble_size",
     "num_hidden_layers",
     "num_attention_heads",
     "intermediate_size",

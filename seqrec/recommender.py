@@ -172,7 +172,7 @@ class Recommender:
     def encode_history(self, histories: Histories, on_unknown_items: UnknownItems = "warn") -> npt.NDArray[np.float32]:
         """Return one vector a history (histories, hidden); its dot product with an item's vector is the score."""
         tokens = self._ids.lists(histories, "histories", on_unknown_items, with_removed=True)
-        vectors = np.empty((len(tokens), self.model.config.hidden_size), dtype=np.float32)
+        vectors = np.empty((len(tokens), self.model.config.vector_size), dtype=np.float32)
         for rows, _ in self._groups(tokens, None):
             with torch.no_grad():
                 encoded = self.model.encode_history(**self._batch([tokens[row] for row in rows]))

@@ -26,13 +26,14 @@ def start_from_cooccurrence(model: SeqRecForNextItem, windows: TrainingWindows, 
         windows: Its training data.
         seed: Of the decomposition's random projection.
     """
-    table: torch.Tensor = model.model.items.ids.weight
-    vectors = cooccurrence_vectors(windows.items, windows.sizes, table.shape[0], table.shape[1], seed)
+    table, size = model.model.items.ids.weight, model.config.hidden_size
+    vectors = cooccurrence_vectors(windows.items, windows.sizes, table.shape[0], size, seed)
     known = vectors.any(axis=1)
     if known.any():
         vectors *= model.config.initializer_range / vectors[known].std()
         rows = torch.from_numpy(np.flatnonzero(known)).to(table.device)
-        table[rows, : vectors.shape[1]] = torch.from_numpy(vectors[known]).to(table)
+        for first in range(0, table.shape[1], size):  # each encoder of an ensemble starts there
+            table[rows, first : first + vectors.shape[1]] = torch.from_numpy(vectors[known]).to(table)
 
 
 def cooccurrence_vectors(items: np.ndarray, sizes: np.ndarray, num_items: int, width: int, seed: int) -> np.ndarray:

@@ -250,7 +250,7 @@ class SeqRecTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log, metrics with the processor time that training took so far (`cpu_seconds`)."""
         if self.is_in_train and any(name.startswith("eval_") for name in logs):
-            logs = logs | {"cpu_seconds": round(self.clock.seconds, 1)}
+            logs = logs | {"cpu_seconds": round(self.clock.seconds, 2)}
         super().log(logs, *args, **kwargs)
 
     def get_batch_samples(

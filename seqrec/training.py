@@ -201,9 +201,9 @@ def _announce(
     prepared: PreparedData, model: SeqRecForNextItem, trainer: SeqRecTrainer, threads: int, estimate: Estimate
 ) -> None:
     """Say what the run will do and what it will cost."""
-    args, report = trainer.args, prepared.report
+    args, report, config = trainer.args, prepared.report, model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    content = ", ".join(f"{name} {sizes}" for name, sizes in (model.config.content_sizes or {}).items())
+    content = ", ".join(f"{name} {sizes}" for name, sizes in (config.content_sizes or {}).items())
     epoch_seconds = estimate.epoch_seconds / args.world_size
     minutes = epoch_seconds * args.num_train_epochs / 60
     source = report["steps"][0]["before"]
@@ -213,8 +213,8 @@ def _announce(
         f"{source['num_interactions']:,} interactions; cleaned by {cleaning}",
         f"data        {report['num_users']:,} users, {report['num_items']:,} items, "
         f"{report['num_interactions']:,} interactions left; {len(prepared.dataset['validation']):,} users to validate",
-        f"model       {model.config.attention}, {model.config.num_hidden_layers} blocks of "
-        f"{model.config.hidden_size}, {parameters:,} parameters, item content: {content or 'none'}",
+        f"model       {config.attention}, {config.ensemble_size} encoder(s) of {config.num_hidden_layers} blocks of "
+        f"{config.hidden_size}, {parameters:,} parameters, item content: {content or 'none'}",
         f"training    {trainer.windows.objective} on {len(trainer.windows):,} windows, "
         f"{args.per_device_train_batch_size} a step, at most {args.num_train_epochs:g} epochs",
         f"machine     {args.world_size} process(es) on {args.device}, {threads} threads each, "

@@ -245,7 +245,15 @@ def test_save_and_load_give_the_same_lists(recommender, tmp_path):
 def test_the_model_folder_holds_what_the_contract_names(recommender, tmp_path):
     recommender.save_pretrained(tmp_path / "model")
     files = {path.name for path in (tmp_path / "model").iterdir()}
-    code = {"attention.py", "configuration_seqrec.py", "embeddings.py", "blocks.py", "losses.py", "modeling_seqrec.py"}
+    code = {
+        "attention.py",
+        "configuration_seqrec.py",
+        "embeddings.py",
+        "encoder.py",
+        "blocks.py",
+        "losses.py",
+        "modeling_seqrec.py",
+    }
     code |= {"content.py", "neighbours.py", "ranking.py"}
     data = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "items.parquet"}
     assert files == code | data | {"pipeline_seqrec.py", "metrics.json", "preparation.json"}

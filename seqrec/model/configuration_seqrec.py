@@ -24,7 +24,8 @@ class SeqRecConfig(PreTrainedConfig):
 
     Args:
         vocab_size: Items plus the special tokens.
-        hidden_size: Width of item vectors and states.
+        hidden_size: Width of item vectors and states, in each encoder.
+        ensemble_size: Encoders whose scores add up, each with item vectors of its own.
         num_hidden_layers: Transformer blocks.
         num_attention_heads: Attention heads of a block; must divide `hidden_size`.
         intermediate_size: Width of the feed-forward layer.
@@ -66,6 +67,7 @@ class SeqRecConfig(PreTrainedConfig):
 
     vocab_size: int = 1000
     hidden_size: int = 64
+    ensemble_size: int = 1
     num_hidden_layers: int = 2
     num_attention_heads: int = 1
     intermediate_size: int = 256
@@ -97,7 +99,14 @@ class SeqRecConfig(PreTrainedConfig):
 
     def validate_sizes(self) -> None:
         """Every count is positive, and every head gets the same whole number of channels."""
-        for name in ("hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
+        positive = (
+            "hidden_size",
+            "ensemble_size",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_position_embeddings",
+        )
+        for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         if self.num_hidden_layers < 0:
@@ -168,6 +177,11 @@ class SeqRecConfig(PreTrainedConfig):
     def num_special_tokens(self) -> int:
         """Tokens before the first item: their ids are the lowest."""
         return max(self.pad_token_id, self.unk_token_id, self.mask_token_id) + 1
+
+    @property
+    def vector_size(self) -> int:
+        """Width of item vectors and states, those of all encoders side by side."""
+        return self.hidden_size * self.ensemble_size
 
     @property
     def num_trained(self) -> int:

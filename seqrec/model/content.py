@@ -21,7 +21,7 @@ class StoredContent(nn.Module, ABC):
 
     def __init__(self, config: SeqRecConfig) -> None:
         super().__init__()
-        self.missing = nn.Parameter(torch.zeros(config.hidden_size))
+        self.missing = nn.Parameter(torch.zeros(config.vector_size))
         self.register_buffer("present", torch.zeros(config.vocab_size, dtype=torch.bool))
 
     def rows(self, tokens: torch.Tensor | slice) -> Rows:
@@ -71,7 +71,7 @@ class ContentProjection(StoredContent):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("rotation", torch.eye(width, kept))
         self.register_buffer("longest", torch.tensor(torch.finfo(torch.float16).max))
-        self.projection = nn.Linear(kept, config.hidden_size, bias=False)
+        self.projection = nn.Linear(kept, config.vector_size, bias=False)
 
     @torch.no_grad()
     def fit(self, mean: torch.Tensor, rotation: torch.Tensor) -> None:
@@ -112,8 +112,8 @@ class AttributeEmbeddings(StoredContent):
         self.register_buffer("values", torch.zeros(config.vocab_size, most_values, dtype=torch.int32))
         self.register_buffer("numbers", torch.zeros(config.vocab_size, num_numbers))
         self.register_buffer("known", torch.zeros(config.vocab_size, num_numbers, dtype=torch.bool))
-        self.embedding = nn.Embedding(num_values + 1, config.hidden_size, padding_idx=0)
-        self.projection = nn.Linear(2 * num_numbers, config.hidden_size, bias=False) if num_numbers else None
+        self.embedding = nn.Embedding(num_values + 1, config.vector_size, padding_idx=0)
+        self.projection = nn.Linear(2 * num_numbers, config.vector_size, bias=False) if num_numbers else None
 
     @torch.no_grad()
     def prepare(self, values: torch.Tensor, numbers: torch.Tensor, known: torch.Tensor) -> Rows:

@@ -26,13 +26,13 @@ class ItemEmbeddings(nn.Module):
     def __init__(self, config: SeqRecConfig) -> None:
         super().__init__()
         self.config = config
-        self.ids = nn.Embedding(config.num_id_rows, config.hidden_size)
+        self.ids = nn.Embedding(config.num_id_rows, config.vector_size)
         self.content = build_content(config)
         self.register_buffer("removed", torch.zeros(config.vocab_size, dtype=torch.bool))
         compared = any(isinstance(part, ContentProjection) for part in self._parts())
         self.neighbours = ContentNeighbours(config) if config.use_item_ids and compared else None
         num_sources = len(self.content) + config.use_item_ids
-        width = num_sources * config.hidden_size
+        width = num_sources * config.vector_size
         self.gate = nn.Linear(width, width) if config.fusion == "gate" and num_sources > 1 else None
 
     def forward(self, tokens: torch.Tensor | slice = ALL) -> torch.Tensor:

@@ -12,11 +12,12 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import ModelOutput
 from transformers.utils.output_capturing import capture_outputs
 
-from .attention import AttentionBias, SeqRecAttention, asked_places, take_places
+from .attention import AttentionBias, SeqRecAttention, asked_places
 from .blocks import SeqRecLayer
 from .configuration_seqrec import ATTRIBUTES, SeqRecConfig
 from .content import Rows, StoredContent
-from .embeddings import HistoryEmbeddings, ItemEmbeddings, positions_from_newest
+from .embeddings import ItemEmbeddings, positions_from_newest
+from .encoder import Encoder
 from .losses import Softmax, sample_candidates, softmax_cross_entropy
 from .ranking import Catalogue, Ranking, best_items, ranks_of
 
@@ -57,17 +58,12 @@ class SeqRecPreTrainedModel(PreTrainedModel):
 
 
 class SeqRecModel(SeqRecPreTrainedModel):
-    """The encoder: a history of tokens in, one state a place out."""
+    """The encoders: a history of tokens in, one state a place out, theirs side by side."""
 
     def __init__(self, config: SeqRecConfig) -> None:
         super().__init__(config)
         self.items = ItemEmbeddings(config)
-        self.embeddings = HistoryEmbeddings(config)
-        self.attention_bias = AttentionBias(config)
-        self.layers = nn.ModuleList([SeqRecLayer(config) for _ in range(config.num_hidden_layers)])
-        self.final_norm = (
-            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.norm == "pre" else nn.Identity()
-        )
+        self.encoders = nn.ModuleList([Encoder(config) for _ in range(config.ensemble_size)])
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -89,20 +85,18 @@ class SeqRecModel(SeqRecPreTrainedModel):
             input_ids: (batch, length) tokens, oldest first.
             attention_mask: (batch, length), 0 for padding. Several histories may share a row: number them 1, 2, ...;
                 none sees another, and positions count within each.
-            inputs_embeds: (batch, length, hidden), the item vector of each token where the caller has them already.
-            places: (batch, count), the only places whose states are wanted, as (batch, count, hidden): the last layer
+            inputs_embeds: (batch, length, width), the item vector of each token where the caller has them already;
+                `width` is that of all encoders together.
+            places: (batch, count), the only places whose states are wanted, as (batch, count, width): the last layer
                 then leaves out the others.
             **kwargs: `output_hidden_states` and `output_attentions`, read by transformers' output capturing.
         """
         segments = self._segments(input_ids, attention_mask)  # (batch, length), 0 where nothing is read
         vectors = self.items(input_ids) if inputs_embeds is None else inputs_embeds
-        hidden = self.embeddings(vectors, input_ids, segments, positions_from_newest(segments))
-        bias = self.attention_bias(segments, hidden)
-        for number, layer in enumerate(self.layers, start=1):
-            hidden = layer(hidden, *bias, places if number == len(self.layers) else None)
-        if places is not None and not len(self.layers):
-            hidden = take_places(hidden, places)
-        return BaseModelOutput(last_hidden_state=self.final_norm(hidden))  # (batch, length or count, hidden)
+        positions = positions_from_newest(segments)
+        parts = zip(self.encoders, vectors.chunk(len(self.encoders), dim=-1), strict=True)
+        states = [encoder(part, input_ids, segments, positions, places) for encoder, part in parts]
+        return BaseModelOutput(last_hidden_state=torch.cat(states, dim=-1))  # (batch, length or count, width)
 
     def _segments(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """The history of each place; what cannot be read and what is older than the window count as nothing."""
@@ -117,7 +111,11 @@ class SeqRecModel(SeqRecPreTrainedModel):
 
 
 class SeqRecForNextItem(SeqRecPreTrainedModel):
-    """The recommender: encoder state times item vectors, over exactly the asked positions."""
+    """The recommender: states times item vectors, over exactly the asked positions.
+
+    Several encoders side by side are a deep ensemble (Lakshminarayanan et al., NIPS 2017): each learns by a loss of
+    its own over its part of the vectors, and the products of all parts add up to the scores.
+    """
 
     def __init__(self, config: SeqRecConfig) -> None:
         super().__init__(config)
@@ -153,14 +151,20 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         inputs_embeds, items, places, log_inclusion = self._looked_up(input_ids, labels[asked])
         chosen, asked = asked_places(asked)
         hidden = self.model(input_ids, attention_mask, inputs_embeds, chosen, **kwargs).last_hidden_state
-        total = softmax_cross_entropy(
-            self._scaled_states(hidden[asked]),  # (targets, hidden)
-            self._scaled_items(items),
-            places,
-            chunk_size=self.softmax.chunk_size,
-            dtype=self.softmax.dtype,
-            log_inclusion=log_inclusion,
-        )
+        states = self._scaled_states(hidden[asked]).chunk(self.config.ensemble_size, dim=-1)  # of (targets, hidden)
+        of_items = self._scaled_items(items).chunk(self.config.ensemble_size, dim=-1)  # of (items, hidden)
+        losses = [
+            softmax_cross_entropy(
+                states_part,
+                items_part,
+                places,
+                chunk_size=self.softmax.chunk_size,
+                dtype=self.softmax.dtype,
+                log_inclusion=log_inclusion,
+            )
+            for states_part, items_part in zip(states, of_items, strict=True)
+        ]
+        total = torch.stack(losses).mean()
         count = asked.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         return NextItemOutput(loss=total / count.clamp(min=1))
 
@@ -187,7 +191,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         return super().train(mode)
 
     def encode_history(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Return one vector a history (batch, hidden), whose dot products with `encode_items()` are the scores.
+        """Return one vector a history (batch, width), whose dot products with `encode_items()` are the scores.
 
         A history without any known item is encoded as a lone [MASK], the model's answer to an empty history.
         """
@@ -205,12 +209,12 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         return self._scaled_states(hidden[:, 0])
 
     def encode_items(self) -> torch.Tensor:
-        """Return one vector a token (vocab, hidden); the model's own, kept between calls: copy before changing it."""
+        """Return one vector a token (vocab, width); the model's own, kept between calls: copy before changing it."""
         return self._item_vectors()[1].vectors
 
     @torch.no_grad()
     def encode_new_items(self, rows: Mapping[str, Rows]) -> torch.Tensor:
-        """Return one vector an item (items, hidden), as `encode_items` would if they were in the catalogue.
+        """Return one vector an item (items, width), as `encode_items` would if they were in the catalogue.
 
         Args:
             rows: What each modality would store of them, as its `prepare` gives it.
@@ -321,17 +325,20 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         return input_ids, known.long()
 
     def _scaled_states(self, states: torch.Tensor) -> torch.Tensor:
-        """States (count, hidden) as they meet item vectors: unit length over the temperature under cosine."""
-        if self.config.similarity == "dot":
-            return states
-        return nn.functional.normalize(states, dim=-1) / self.config.temperature
+        """States (count, width) as they meet item vectors: unit length over the temperature under cosine."""
+        return states if self.config.similarity == "dot" else self._unit(states) / self.config.temperature
 
     def _scaled_items(self, vectors: torch.Tensor, first_new: int | None = None) -> torch.Tensor:
-        """Item vectors (count, hidden) as they meet states; training saw none from `first_new` on."""
-        scaled = vectors if self.config.similarity == "dot" else nn.functional.normalize(vectors, dim=-1)
+        """Item vectors (count, width) as they meet states; training saw none from `first_new` on."""
+        scaled = vectors if self.config.similarity == "dot" else self._unit(vectors)
         if first_new is None or self.config.new_item_scale == 1:
             return scaled
         return torch.cat([scaled[:first_new], scaled[first_new:] * self.config.new_item_scale])
+
+    def _unit(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Vectors (count, width) with each encoder's part at unit length."""
+        parts = vectors.unflatten(-1, (self.config.ensemble_size, -1))
+        return nn.functional.normalize(parts, dim=-1).flatten(-2)
 
 
 SeqRecConfig.register_for_auto_class()

@@ -96,7 +96,7 @@ def test_chunks_learn_what_other_attention_learns(
     for implementation in (CHUNKED, "sdpa", "eager"):
         model = make_trained(implementation, **settings)
         of[implementation] = learned(model, model(**batch).loss)
-    assert ("model.attention_bias.distances.weight" in of[CHUNKED]) == relative_position_bias
+    assert ("model.encoders.0.attention_bias.distances.weight" in of[CHUNKED]) == relative_position_bias
     assert_equal_up_to(of[CHUNKED], of["sdpa"], 1e-5)
     assert_equal_up_to(of[CHUNKED], of["eager"], 1e-5)
 
@@ -109,7 +109,9 @@ def test_chunks_are_exact_in_float64(make_trained, chunks, attention, norm):
         model.softmax.chunk_size = 0
         of[implementation] = learned(model, model(**batch).loss)
     assert of[CHUNKED]["loss"].dtype == torch.float64
-    by_distance = [found.pop("model.attention_bias.distances.weight") for found in of.values()]  # summed in float32
+    by_distance = [
+        found.pop("model.encoders.0.attention_bias.distances.weight") for found in of.values()
+    ]  # summed in float32
     assert by_distance[1].abs().max() > 1e-3
     torch.testing.assert_close(*by_distance, rtol=1e-6, atol=1e-6)
     assert_equal_up_to(of[CHUNKED], of["sdpa"], 1e-11)
@@ -160,7 +162,7 @@ def test_few_asked_places_learn_what_all_states_would(
 
 def test_the_last_layer_computes_the_asked_places_alone(make_trained, attention):
     model, widths = make_trained(attention=attention), {}
-    for number, layer in enumerate(model.model.layers):
+    for number, layer in enumerate(model.model.encoders[0].layers):
         layer.feed_forward.register_forward_hook(
             lambda module, read, written, number=number: widths.update({number: written.shape[1]})
         )
@@ -215,9 +217,9 @@ def test_checkpointed_layers_learn_the_same(make_trained, attention, implementat
         if checkpointing:
             kwargs = None if use_reentrant is None else {"use_reentrant": use_reentrant}
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=kwargs)
-            assert all(layer.gradient_checkpointing for layer in model.model.layers)
+            assert all(layer.gradient_checkpointing for layer in model.model.encoders[0].layers)
         of.append(learned(model, model(**batch).loss))
-    assert of[0]["model.attention_bias.distances.weight"].abs().max() > 0
+    assert of[0]["model.encoders.0.attention_bias.distances.weight"].abs().max() > 0
     assert_equal_up_to(of[1], of[0], 1e-5)
 
 
@@ -237,12 +239,12 @@ def test_chunked_attention_ends_with_its_block(make_model):
     model = make_model()
     with chunked_attention(model):
         assert model.config._attn_implementation == CHUNKED
-        assert model.model.layers[0].attention.config._attn_implementation == CHUNKED
+        assert model.model.encoders[0].layers[0].attention.config._attn_implementation == CHUNKED
     assert model.config._attn_implementation == "sdpa"
     with pytest.raises(KeyError, match="stop"), chunked_attention(model):
         raise KeyError("stop")
     assert model.config._attn_implementation == "sdpa"
-    assert model.model.layers[0].attention.config._attn_implementation == "sdpa"
+    assert model.model.encoders[0].layers[0].attention.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])

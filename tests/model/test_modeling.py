@@ -134,8 +134,8 @@ def test_a_mask_starts_from_its_visible_neighbours(make_model):
     for mask_query, added in wanted.items():
         model: SeqRecModel = make_model(attention="bidirectional", mask_query=mask_query).model
         positions = positions_from_newest(segments)
-        start = model.embeddings(item_vectors[input_ids], input_ids, segments, positions)
-        rest = start - model.embeddings.positions(positions)
+        start = model.encoders[0].embeddings(item_vectors[input_ids], input_ids, segments, positions)
+        rest = start - model.encoders[0].embeddings.positions(positions)
         for place, extra in zip([1, 2, 4], added, strict=True):
             torch.testing.assert_close(rest[0, place], item_vectors[MASK] + extra)
 
@@ -148,6 +148,22 @@ def test_scores_come_from_the_state_that_the_mask_query_names(make_model, mask_q
     torch.testing.assert_close(model.encode_history(history), model._scaled_states(state))
     lone = model.model(torch.tensor([[MASK]])).last_hidden_state[:, 0]  # the answer to an empty history
     torch.testing.assert_close(model.encode_history(torch.tensor([[PAD, MASK]])), model._scaled_states(lone))
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_an_ensemble_is_models_whose_scores_add_up_and_whose_losses_are_their_own(make_model, similarity):
+    ensemble = make_model(ensemble_size=2, similarity=similarity, num_hidden_layers=2)
+    members = [make_model(similarity=similarity, num_hidden_layers=2) for _ in range(2)]
+    for number, member in enumerate(members):
+        member.model.encoders[0].load_state_dict(ensemble.model.encoders[number].state_dict())
+        with torch.no_grad():
+            member.model.items.ids.weight.copy_(ensemble.model.items.ids.weight.chunk(2, dim=1)[number])
+    history = torch.tensor([[3, 4, 5], [PAD, 6, 7]])
+    added = sum(member(history).logits for member in members)
+    torch.testing.assert_close(ensemble(history).logits, added)
+    labels = torch.tensor([[LEFT_OUT, 8, 9], [LEFT_OUT, LEFT_OUT, 10]])
+    losses = [member(history, labels=labels).loss for member in members]
+    torch.testing.assert_close(ensemble(history, labels=labels).loss, sum(losses) / 2)
 
 
 def test_the_loss_is_the_mean_over_asked_places(make_model, attention):
@@ -183,7 +199,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(make_model, attention):
             old_name = model.gradient_checkpointing_enable  # all that the first releases of transformers 5 have
             getattr(model, "activation_checkpointing_enable", old_name)()
         model(**batch, labels=labels).loss.backward()
-        gradients.append(model.model.layers[0].feed_forward[0].weight.grad)
+        gradients.append(model.model.encoders[0].layers[0].feed_forward[0].weight.grad)
     torch.testing.assert_close(*gradients)
 
 
@@ -222,6 +238,7 @@ def test_saved_model_gives_the_same_scores(make_model, attention, tmp_path):
         "configuration_seqrec.py",
         "content.py",
         "embeddings.py",
+        "encoder.py",
         "losses.py",
         "model.safetensors",
         "modeling_seqrec.py",

@@ -188,7 +188,7 @@ def test_an_item_that_scores_no_number_stands_before_every_target(model):
 
 def test_a_history_of_no_number_ranks_every_target_last(model):
     with torch.no_grad():
-        model.model.embeddings.positions.weight.fill_(float("nan"))
+        model.model.encoders[0].embeddings.positions.weight.fill_(float("nan"))
     assert model.target_ranks(HISTORIES, MASK_OF, torch.tensor([10, 11])).tolist() == [18, 18]
 
 
