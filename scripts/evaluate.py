@@ -51,6 +51,9 @@ def load(run: Path) -> tuple[Recommender, PreparedData]:
     recommender, data = Recommender.from_pretrained(run / "model"), PreparedData.load(run / "data")
     if data.report != recommender.folder.preparation:
         raise ValueError(f"{run}/data is not what {run}/model was trained on: a newer run began here. Let it finish.")
+    if data.report["split"]["name"] == "none":
+        held_out = f"; measure {run}/validated, which chose how long" if (run / "validated").is_dir() else ""
+        raise ValueError(f"{run} was trained on everything, so there is nothing to measure it on{held_out}.")
     return recommender, data
 
 

@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from seqrec.data import prepare
+from seqrec.data.splits import SPLITS
 from seqrec.data_arguments import PREPARATION_SETTINGS, parse_mapping
 from seqrec.fetching import FetchError
 
@@ -49,6 +50,8 @@ def split_sentence(report: dict[str, Any]) -> str:
     """Return what the split asks of whom."""
     split = report["split"]
     asked = f"{split['name']}: {split['test']['num_users']:,} users are asked for "
+    if split["name"] == "none":
+        return "none: nothing is held out"
     if split["name"] == "leave_one_out":
         return f"{asked}their last item, {split['num_users_only_in_train']:,} are too short and stay in train"
     cuts = [f"{name} begins at {split[name]['cut']}" for name in ("validation", "test")]
@@ -65,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--items", nargs="+", help="files with one row an item")
     parser.add_argument("--column_mapping", help="JSON: their column names to ours")
     parser.add_argument("--dataset_files", nargs="+", default=(), help="files of a named data set that are here")
-    parser.add_argument("--split", choices=["leave_one_out", "global_time"], default="leave_one_out")
+    parser.add_argument("--split", choices=SPLITS, default="leave_one_out")
     parser.add_argument("--time_fraction", type=float, help="share of the interactions in the test period (0.1)")
     parser.add_argument("--min_interactions", type=int, default=5, help="least interactions of a user and of an item")
     parser.add_argument("--min_value", type=float, help="least value that counts as an interaction")

@@ -97,6 +97,10 @@ class SeqRecTrainingArguments(TrainingArguments):
     early_stopping_patience: int = field(
         default=10, metadata={"help": "Evaluations without a better NDCG@10 before training stops; 0 for never."}
     )
+    refit: bool = field(
+        default=False,
+        metadata={"help": "Train the final model on everything, as long as a first, validated run was best."},
+    )
     num_threads: int | None = field(default=None, metadata={"help": "Threads a process; all cores by default."})
     softmax_chunk_size: int | None = field(
         default=None,

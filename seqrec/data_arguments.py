@@ -45,8 +45,8 @@ class DataArguments:
     dataset_files: list[str] | None = field(
         default=None, metadata={"help": "Files of a named data set that are here already, e.g. ml-1m.zip."}
     )
-    split: Literal["leave_one_out", "global_time"] = field(
-        default="leave_one_out", metadata={"help": "Each user's last items, or two cuts in time."}
+    split: Literal["leave_one_out", "global_time", "none"] = field(
+        default="leave_one_out", metadata={"help": "Each user's last items, two cuts in time, or nothing held out."}
     )
     time_fraction: float | None = field(
         default=None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from seqrec.data import PreparedData
 from seqrec.data.collation import collate_windows
 from seqrec.machine import peak_memory_mb
 from seqrec.trainer import SeqRecTrainer
@@ -69,3 +70,30 @@ def estimate_run(trainer: SeqRecTrainer) -> Estimate:
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def describe_run(prepared: PreparedData, trainer: SeqRecTrainer, threads: int, estimate: Estimate) -> list[str]:
+    """Return in lines what a run will do and what it will cost."""
+    args, report, model = trainer.args, prepared.report, trainer.ranker
+    config = model.config
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    content = ", ".join(f"{name} {sizes}" for name, sizes in (config.content_sizes or {}).items())
+    epoch_seconds = estimate.epoch_seconds / args.world_size
+    minutes = epoch_seconds * args.num_train_epochs / 60
+    source = report["steps"][0]["before"]
+    cleaning = ", ".join(step["name"] for step in report["steps"])
+    return [
+        f"source      {source['num_users']:,} users, {source['num_items']:,} items, "
+        f"{source['num_interactions']:,} interactions; cleaned by {cleaning}",
+        f"data        {report['num_users']:,} users, {report['num_items']:,} items, "
+        f"{report['num_interactions']:,} interactions left; {len(prepared.dataset['validation']):,} users to validate",
+        f"model       {config.attention}, {config.ensemble_size} encoder(s) of {config.num_hidden_layers} blocks of "
+        f"{config.hidden_size}, {parameters:,} parameters, item content: {content or 'none'}",
+        f"training    {trainer.windows.objective} on {len(trainer.windows):,} windows, "
+        f"{args.per_device_train_batch_size} a step, at most {args.num_train_epochs:g} epochs",
+        f"machine     {args.world_size} process(es) on {args.device}, {threads} threads each, "
+        f"softmax in {str(model.softmax.dtype).removeprefix('torch.')}",
+        f"measured    {estimate.step_seconds * 1000:,.0f} ms the largest step, "
+        f"{estimate.peak_memory_mb:,.0f} MB peak memory",
+        f"estimate    {epoch_seconds:,.1f} s an epoch without evaluation, {minutes:,.1f} min for all of them",
+    ]

@@ -50,6 +50,12 @@ class RunFolder:
         whole = [folder for folder in self._checkpoint_folders() if is_whole(folder)]
         return max(whole, key=lambda folder: int(folder.name.split("-")[1]), default=None)
 
+    def best_epoch(self) -> float:
+        """Return the epoch of a finished run whose weights were kept: its best one, or its last."""
+        state = read_json(self.state)
+        best = [entry["epoch"] for entry in state["log_history"] if entry["step"] == state["best_global_step"]]
+        return float(best[0] if best else state["epoch"])
+
     def find_checkpoint(self, resume: str | None) -> Path | None:
         """Return the checkpoint to start from: the one that is named, the newest for `last`, or none.
 

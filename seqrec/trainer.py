@@ -127,6 +127,17 @@ class RunCourse(TrainerCallback):
         self.windows.set_epoch(int(state.epoch))
 
 
+class StopAtEpoch(TrainerCallback):
+    """Ends a run before its schedule does, at an epoch that may be in the middle of one."""
+
+    def __init__(self, epoch: float) -> None:
+        self.epoch = epoch
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop when the epoch is reached."""
+        control.should_training_stop = control.should_training_stop or state.epoch >= self.epoch
+
+
 class TrainingClock(TrainerCallback):
     """Counts the processor time of this process's training steps, over interruptions too, for the log."""
 

@@ -1,5 +1,6 @@
 """From interactions to a finished model folder."""
 
+import copy
 import logging
 import os
 import sys
@@ -7,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -19,18 +20,19 @@ from seqrec.building import build_model
 from seqrec.data import PreparedData, prepare
 from seqrec.data.collation import Objective, TrainingWindows
 from seqrec.data.reading import Tabular
-from seqrec.estimate import Estimate, estimate_run
+from seqrec.estimate import describe_run, estimate_run
 from seqrec.evaluation import PROTOCOL
+from seqrec.folders import read_json
 from seqrec.item_content import load_content
 from seqrec.machine import keep_freed_memory, peak_memory_mb, share_cores
-from seqrec.model import SeqRecConfig, SeqRecForNextItem, chunked_attention
+from seqrec.model import SeqRecConfig, chunked_attention
 from seqrec.model_folder import ModelFolder, without_file_bars
 from seqrec.recommender import Recommender
 from seqrec.run_folder import RunFolder
 from seqrec.settings import Arguments, parse_settings
 from seqrec.starting import start_from_cooccurrence
 from seqrec.tokenization import tokenize
-from seqrec.trainer import SeqRecTrainer
+from seqrec.trainer import SeqRecTrainer, StopAtEpoch
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,45 @@ def train(
 
 
 def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabular | None = None) -> Recommender:
-    """Train by parsed settings; tables that are given replace those the settings name."""
+    """Train by parsed settings; tables that are given replace those the settings name.
+
+    With `refit`, a first run in `validated/` chooses how long to train and is measured; the final one then trains so
+    long on everything, by the same schedule.
+    """
+    if not arguments.training.refit:
+        return _run(arguments, interactions, items)
+    if arguments.data.split == "none" or _is_prepared(_source(arguments, interactions)):
+        raise ValueError(
+            "refit=True holds items out first, to choose how long to train, and nothing then: it takes interactions "
+            "that are not split yet, and no split='none'. Name those, or leave refit out."
+        )
+    run_folder = RunFolder(arguments.training.output_dir or "runs/seqrec")
+    validated = RunFolder(run_folder.path / "validated")
+    resume = arguments.training.resume_from_checkpoint
+    final = _changed(arguments, resume_from_checkpoint=resume if run_folder.last_checkpoint() else None)
+    final.data.split, final.data.time_fraction, final.data.cold_item_fraction = "none", None, 0.0
+    everything = load_data(final, interactions, items)  # before anything is trained, as it may be refused
+    if not (resume and validated.state.is_file()):
+        _run(_changed(arguments, output_dir=str(validated.path), refit=False), interactions, items)
+    return _run(final, interactions, items, everything, validated)
+
+
+def _changed(arguments: Arguments, **settings: Any) -> Arguments:
+    """The same arguments but for some settings of training."""
+    changed = arguments._replace(data=copy.copy(arguments.data), training=copy.copy(arguments.training))
+    for name, value in settings.items():
+        setattr(changed.training, name, value)
+    return changed
+
+
+def _run(
+    arguments: Arguments,
+    interactions: Tabular | None,
+    items: Tabular | None,
+    prepared: PreparedData | None = None,
+    validated: RunFolder | None = None,
+) -> Recommender:
+    """Train once: with validation, or as long as another run was best that was validated."""
     training = arguments.training
     run_folder = RunFolder(training.output_dir or "runs/seqrec")
     training.output_dir = str(run_folder.checkpoints)
@@ -72,10 +112,12 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
     with _speaking(), _environment("TENSORBOARD_LOGGING_DIR", str(run_folder.logs)):
         with training.main_process_first(desc="preparing data and content"):
             checkpoint = run_folder.find_checkpoint(training.resume_from_checkpoint)
-            prepared = load_data(arguments, interactions, items)
+            prepared = prepared or load_data(arguments, interactions, items)
             content = load_content(arguments.data, prepared.items)
         folder = build_model(arguments, prepared, content)
         trainer = build_trainer(folder, prepared, training)
+        if validated is not None:
+            trainer.add_callback(StopAtEpoch(validated.best_epoch()))
         with chunked_attention(folder.model):
             estimate = estimate_run(trainer)
         if checkpoint is not None:
@@ -85,7 +127,8 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
                 run_folder.start(prepared, training.course())
             else:
                 run_folder.drop_half_written()
-            _announce(prepared, folder.model, trainer, threads, estimate)
+            for line in describe_run(prepared, trainer, threads, estimate):
+                logger.info(line)
         trainer.accelerator.wait_for_everyone()
         if training.process_index:
             torch.manual_seed(training.seed + training.process_index)  # other dropout than the first process has
@@ -93,7 +136,7 @@ def run(arguments: Arguments, interactions: Tabular | None = None, items: Tabula
         with chunked_attention(folder.model):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - start
-        return _finish(trainer, folder, prepared, run_folder, seconds)
+        return _finish(trainer, folder, prepared, run_folder, seconds, validated)
 
 
 def load_data(arguments: Arguments, interactions: Tabular | None = None, items: Tabular | None = None) -> PreparedData:
@@ -102,18 +145,9 @@ def load_data(arguments: Arguments, interactions: Tabular | None = None, items: 
     Raises:
         ValueError: If no data is named, or it cannot be used.
     """
-    data = arguments.data
-    named = data.interactions or data.dataset
-    if interactions is not None and named is not None:
-        raise ValueError(f"Interactions are passed and {named!r} is named in the settings; leave one of them out.")
-    source = named if interactions is None else interactions
+    data, source = arguments.data, _source(arguments, interactions)
     catalogue = items if items is not None else data.items
-    if source is None:
-        raise ValueError(
-            "No data is named. Pass `--interactions FILE` (with columns user_id and item_id), "
-            "or `dataset: movielens-100k` for a named data set."
-        )
-    if isinstance(source, str | Path) and Path(source).is_dir():
+    if _is_prepared(source):
         return _load_prepared(Path(source), arguments, catalogue)
     return prepare(
         source,
@@ -122,6 +156,25 @@ def load_data(arguments: Arguments, interactions: Tabular | None = None, items: 
         dataset_files=data.dataset_files or (),
         **data.preparation(),
     )
+
+
+def _source(arguments: Arguments, interactions: Tabular | None) -> Tabular:
+    """What the interactions are read from, passed or named."""
+    named = arguments.data.interactions or arguments.data.dataset
+    if interactions is not None and named is not None:
+        raise ValueError(f"Interactions are passed and {named!r} is named in the settings; leave one of them out.")
+    source = named if interactions is None else interactions
+    if source is None:
+        raise ValueError(
+            "No data is named. Pass `--interactions FILE` (with columns user_id and item_id), "
+            "or `dataset: movielens-100k` for a named data set."
+        )
+    return source
+
+
+def _is_prepared(source: Tabular) -> TypeGuard[str | Path]:
+    """Whether a source is a folder that `PreparedData.save` wrote."""
+    return isinstance(source, str | Path) and Path(source).is_dir()
 
 
 def _load_prepared(folder: Path, arguments: Arguments, catalogue: Tabular | None) -> PreparedData:
@@ -169,7 +222,7 @@ def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecT
         start_from_cooccurrence(folder.model, windows, training.seed)
     validation = tokenized["validation"]
     if not len(validation):
-        logger.warning("No user has three interactions, so nothing is validated: training runs to its last epoch.")
+        logger.warning("No item is held out to validate: training runs to its last epoch.")
         training.eval_strategy, training.load_best_model_at_end = IntervalStrategy.NO, False
     if training.eval_strategy == IntervalStrategy.NO:
         return SeqRecTrainer(folder.model, training, windows, None)
@@ -197,38 +250,13 @@ def _objective(config: SeqRecConfig, training: SeqRecTrainingArguments) -> Objec
     return training.objective
 
 
-def _announce(
-    prepared: PreparedData, model: SeqRecForNextItem, trainer: SeqRecTrainer, threads: int, estimate: Estimate
-) -> None:
-    """Say what the run will do and what it will cost."""
-    args, report, config = trainer.args, prepared.report, model.config
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    content = ", ".join(f"{name} {sizes}" for name, sizes in (config.content_sizes or {}).items())
-    epoch_seconds = estimate.epoch_seconds / args.world_size
-    minutes = epoch_seconds * args.num_train_epochs / 60
-    source = report["steps"][0]["before"]
-    cleaning = ", ".join(step["name"] for step in report["steps"])
-    lines = [
-        f"source      {source['num_users']:,} users, {source['num_items']:,} items, "
-        f"{source['num_interactions']:,} interactions; cleaned by {cleaning}",
-        f"data        {report['num_users']:,} users, {report['num_items']:,} items, "
-        f"{report['num_interactions']:,} interactions left; {len(prepared.dataset['validation']):,} users to validate",
-        f"model       {config.attention}, {config.ensemble_size} encoder(s) of {config.num_hidden_layers} blocks of "
-        f"{config.hidden_size}, {parameters:,} parameters, item content: {content or 'none'}",
-        f"training    {trainer.windows.objective} on {len(trainer.windows):,} windows, "
-        f"{args.per_device_train_batch_size} a step, at most {args.num_train_epochs:g} epochs",
-        f"machine     {args.world_size} process(es) on {args.device}, {threads} threads each, "
-        f"softmax in {str(model.softmax.dtype).removeprefix('torch.')}",
-        f"measured    {estimate.step_seconds * 1000:,.0f} ms the largest step, "
-        f"{estimate.peak_memory_mb:,.0f} MB peak memory",
-        f"estimate    {epoch_seconds:,.1f} s an epoch without evaluation, {minutes:,.1f} min for all of them",
-    ]
-    for line in lines:
-        logger.info(line)
-
-
 def _finish(
-    trainer: SeqRecTrainer, folder: ModelFolder, prepared: PreparedData, run_folder: RunFolder, seconds: float
+    trainer: SeqRecTrainer,
+    folder: ModelFolder,
+    prepared: PreparedData,
+    run_folder: RunFolder,
+    seconds: float,
+    validated: RunFolder | None,
 ) -> Recommender:
     """Measure the best model on validation and write the model folder."""
     if not trainer.args.load_best_model_at_end:
@@ -241,13 +269,14 @@ def _finish(
         )
     recommender = Recommender(folder)
     validation = prepared.dataset["validation"]
+    measured = recommender.evaluate(validation) if len(validation) else {}
     folder.metrics = {
         "dataset": prepared.report["source"]["name"],
         "split": prepared.report["split"]["name"],
         "num_items": prepared.report["num_items"],
         "num_users": prepared.report["num_users"],
         "protocol": PROTOCOL,
-        "validation": recommender.evaluate(validation) if len(validation) else {},
+        "validation": measured if validated is None else read_json(validated.model / "metrics.json")["validation"],
         "train": {
             "seconds": round(seconds, 1),
             "epochs": trainer.state.epoch,
@@ -256,6 +285,7 @@ def _finish(
             "peak_memory_mb": round(peak_memory_mb(trainer.args.device)),
             "parameters": sum(parameter.numel() for parameter in folder.model.parameters()),
             "seed": trainer.args.seed,
+            "refit": validated is not None,
         },
     }
     if trainer.args.should_save:

@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import resource
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pyarrow.csv
@@ -21,6 +23,9 @@ from seqrec.run_folder import RunFolder
 from seqrec.settings import parse_settings
 from seqrec.trainer import WeightAverage
 from seqrec.training import build_trainer
+
+
+EVALUATE = Path(__file__).parent.parent / "scripts" / "evaluate.py"
 
 
 @pytest.fixture
@@ -86,6 +91,40 @@ def test_training_learns_the_toy_world(train, toy_interactions, toy_items, tmp_p
 def test_every_objective_trains(train, toy_interactions, toy_items, tmp_path, settings):
     recommender = train(toy_interactions, toy_items, tmp_path, **settings)
     assert len(recommender.recommend([["1500"]], k=5)[0]) == 5
+
+
+def test_refit_trains_on_everything_as_long_as_the_validated_run_was_best(
+    train, toy_interactions, toy_items, tmp_path
+):
+    settings = {"num_train_epochs": 6, "early_stopping_patience": 2, "average_decay": 0.0, "learning_rate": 0.02}
+    recommender = train(toy_interactions, toy_items, tmp_path, refit=True, **settings)
+    best = RunFolder(tmp_path / "validated").best_epoch()
+    with pytest.raises(ValueError, match="measure .*validated, which chose"):
+        runpy.run_path(str(EVALUATE))["load"](tmp_path)
+    metrics, chosen = (json.loads((tmp_path / f / "model" / "metrics.json").read_text()) for f in ("", "validated"))
+    assert metrics["train"]["epochs"] == best < 6
+    assert metrics["validation"] == chosen["validation"] and metrics["train"]["refit"]
+    everything = PreparedData.load(tmp_path / "data")
+    assert sum(recommender.items["count"]) == everything.report["num_interactions"]
+    assert [len(rows) for rows in everything.dataset.values()] == [everything.report["num_users"], 0, 0]
+    of_both = [history_of(tmp_path / folder) for folder in ("", "validated")]
+    rates = [[entry["learning_rate"] for entry in log if "learning_rate" in entry] for log in of_both]
+    assert rates[0] == pytest.approx(rates[1][: len(rates[0])], rel=0.2)  # one schedule, though its steps are more
+
+
+def test_an_interrupted_refit_goes_on_where_it_was(train, toy_interactions, toy_items, tmp_path):
+    whole = train(toy_interactions, toy_items, tmp_path / "a", refit=True, num_train_epochs=2)
+    train(toy_interactions, toy_items, tmp_path / "b" / "validated", num_train_epochs=2)  # interrupted between both
+    resumed = train(
+        toy_interactions, toy_items, tmp_path / "b", refit=True, num_train_epochs=2, resume_from_checkpoint="last"
+    )
+    assert torch.equal(whole.model.model.items.ids.weight, resumed.model.model.items.ids.weight)
+    (tmp_path / "b" / "logs" / "trainer_state.json").unlink()
+    again = train(
+        toy_interactions, toy_items, tmp_path / "b", refit=True, num_train_epochs=2, resume_from_checkpoint="last"
+    )
+    assert again.folder.metrics["train"]["resumed_at_step"] > 0
+    assert torch.equal(whole.model.model.items.ids.weight, again.model.model.items.ids.weight)
 
 
 def test_the_same_seed_gives_the_same_weights(train, toy_interactions, toy_items, tmp_path):
@@ -251,6 +290,8 @@ def test_the_last_average_is_kept_where_the_best_model_is_not(train, toy_interac
         ({"max_position_embeddings": 10**11}, "cannot be built: .*llocat.* Choose a smaller"),
         ({"resume_from_checkpoint": "nowhere"}, "no whole checkpoint 'nowhere'"),
         ({"min_interactions": 100}, "min_interactions"),
+        ({"refit": True, "split": "none"}, "not split yet"),
+        ({"cold_item_fraction": 0.1, "split": "none"}, "measures nothing"),
         ({"dataset": "movielens-100k"}, "leave one of them out"),
     ],
 )

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import DatasetDict
 
-from seqrec.data.splits import IntArray, event_positions
+from seqrec.data.splits import SPLITS, IntArray, event_positions
 
 ASKED = ("validation", "test")
 NEXT_STEP = "Prepare the source again with scripts/prepare.py."
@@ -43,9 +43,9 @@ def check_leaks(dataset: DatasetDict, split: Mapping[str, Any]) -> None:
         ValueError: A row breaks one of these; the sentence names it by its number. Or the columns or the entry are
             not those of prepared data.
     """
-    if split.get("name") not in ("leave_one_out", "global_time"):
+    if split.get("name") not in SPLITS:
         raise ValueError(
-            f"The report names the split {split.get('name')!r}; expected 'leave_one_out' or 'global_time'. {NEXT_STEP}"
+            f"The report names the split {split.get('name')!r}; expected one of {', '.join(SPLITS)}. {NEXT_STEP}"
         )
     rows = _read(dataset)
     for name, of_split in rows.items():

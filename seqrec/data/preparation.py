@@ -19,7 +19,7 @@ from seqrec.data.leaks import check_leaks
 from seqrec.data.provenance import describe_source
 from seqrec.data.reading import Tabular
 from seqrec.data.sources import load_tables, ticks_per_second
-from seqrec.data.splits import SplitRows, global_time, leave_one_out
+from seqrec.data.splits import SPLITS, SplitRows, global_time, leave_one_out, nothing_held_out
 from seqrec.folders import read_json, write_json, written_whole
 
 ITEMS_FILE = "items.parquet"
@@ -129,7 +129,7 @@ def prepare(
     *,
     column_mapping: Mapping[str, str] | None = None,
     dataset_files: Sequence[str | Path] = (),
-    split: Literal["leave_one_out", "global_time"] = "leave_one_out",
+    split: Literal["leave_one_out", "global_time", "none"] = "leave_one_out",
     time_fraction: float | None = None,
     min_interactions: int = 5,
     min_value: float | None = None,
@@ -147,8 +147,9 @@ def prepare(
         items: Anything that `load_items` takes; a named data set brings its own.
         column_mapping: Their column name to ours, for both tables.
         dataset_files: Files of a named data set that are here already; they are not downloaded.
-        split: `leave_one_out` (each user's last item is the test target, the second last the validation target) or
-            `global_time` (two cuts in time; the target is each user's first item after the cut).
+        split: `leave_one_out` (each user's last item is the test target, the second last the validation target),
+            `global_time` (two cuts in time; the target is each user's first item after the cut), or `none` (everything
+            is for training).
         time_fraction: With `global_time`: share of the interactions, the newest ones, that make the test period; the
             same share before it makes the validation period. 0.1 by default.
         min_interactions: Least number of interactions of every user and every item (iterative k-core).
@@ -212,9 +213,9 @@ def prepare(
 
 def _time_fraction(split: str, asked: float | None) -> float | None:
     """The share of the test period; None where the split has no period."""
-    if split not in ("leave_one_out", "global_time"):
-        raise ValueError(f"split={split!r}; expected 'leave_one_out' or 'global_time'.")
-    if split == "leave_one_out":
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r}; expected one of {', '.join(SPLITS)}.")
+    if split != "global_time":
         if asked is not None:
             raise ValueError(
                 f"time_fraction={asked} belongs to split: global_time; leave it out, or ask for that one."
@@ -236,6 +237,11 @@ def _check_settings(log: pa.Table, settings: Mapping[str, Any]) -> None:
         raise ValueError(
             f"cold_item_fraction={settings['cold_item_fraction']}; expected a share of the items, at least 0 and "
             "below 1."
+        )
+    if settings["cold_item_fraction"] and settings["split"] == "none":
+        raise ValueError(
+            f"cold_item_fraction={settings['cold_item_fraction']} takes items out of training to measure how they "
+            "rank, and split='none' measures nothing. Leave one of them out."
         )
     if settings["burst_seconds"] is not None and not 0 < settings["burst_seconds"] < math.inf:
         raise ValueError(f"burst_seconds={settings['burst_seconds']}; expected a number of seconds above 0.")
@@ -290,7 +296,7 @@ def _cut(histories: Histories, settings: Mapping[str, Any]) -> tuple[dict[str, S
     """The rows of each split, and the cuts in time where the split has some."""
     if settings["split"] == "global_time" and histories.timestamps is not None:
         return global_time(histories.timestamps, histories.lengths, settings["time_fraction"])
-    return leave_one_out(histories.lengths), {}
+    return nothing_held_out(histories.lengths) if settings["split"] == "none" else leave_one_out(histories.lengths), {}
 
 
 def _split_report(

@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_checked_is_refused(by_time, tmp_path):
         PreparedData.load(tmp_path / "a")
     report = {**by_time.report, "split": {"name": "by_feeling"}}
     PreparedData(by_time.dataset, by_time.items, report).save(tmp_path / "b")
-    with pytest.raises(ValueError, match="'by_feeling'; expected 'leave_one_out' or 'global_time'"):
+    with pytest.raises(ValueError, match="'by_feeling'; expected one of leave_one_out, global_time, none"):
         PreparedData.load(tmp_path / "b")
     PreparedData(by_time.dataset, by_time.items, {}).save(tmp_path / "c")
     with pytest.raises(ValueError, match=r"preparation.json' says nothing right of 'source'"):

@@ -43,6 +43,15 @@ def test_splits_of_a_small_log_by_hand():
     assert prepared.items.to_dict() == {"item_id": ["a", "c", "b", "d"], "count": [2, 2, 1, 0]}
 
 
+def test_without_a_split_everything_is_for_training(tmp_path):
+    prepared = prepare(log("u1:a u1:b u1:c u2:c u3:b"), min_interactions=1, split="none")
+    assert histories(prepared.dataset["train"]) == {"u1": ["a", "b", "c"], "u2": ["c"], "u3": ["b"]}
+    assert len(prepared.dataset["validation"]) == len(prepared.dataset["test"]) == 0
+    assert prepared.items["count"][:] == [2, 2, 1]
+    prepared.save(tmp_path / "data")
+    assert histories(PreparedData.load(tmp_path / "data").dataset["train"]) == histories(prepared.dataset["train"])
+
+
 def test_row_types_are_the_contract():
     features = prepare(log("u:a u:b u:c", timestamp=[1, 2, 3]), min_interactions=1).dataset["train"].features
     assert features == datasets.Features(
@@ -286,7 +295,7 @@ def test_data_that_ask_nobody_are_saved_and_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"split": "by_user"}, "split='by_user'; expected 'leave_one_out' or 'global_time'"),
+        ({"split": "by_user"}, "split='by_user'; expected one of leave_one_out, global_time, none"),
         ({"time_fraction": 0.1}, "time_fraction=0.1 belongs to split: global_time"),
         ({"split": "global_time", "time_fraction": 0.5}, "time_fraction=0.5; expected above 0 and below 0.5"),
         (
