@@ -24,7 +24,6 @@ from seqrec.settings import parse_settings
 from seqrec.trainer import WeightAverage
 from seqrec.training import build_trainer
 
-
 EVALUATE = Path(__file__).parent.parent / "scripts" / "evaluate.py"
 
 
