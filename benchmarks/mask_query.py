@@ -10,30 +10,21 @@ may share the work by `--only`. Each run leaves its curve in `logs/` and the ran
 
 import argparse
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from quality import ROOT, source, train
 
-ROOT = Path(__file__).parent.parent
 COMMON = {
-    **{"lr_scheduler_type": "constant_with_warmup", "learning_rate": 1e-3, "num_threads": 1, "disable_tqdm": True},
-    **{"attention": "bidirectional", "relative_position_bias": True},
+    **{"lr_scheduler_type": "constant_with_warmup", "learning_rate": 1e-3, "num_train_epochs": 300},
+    **{"num_threads": 1, "disable_tqdm": True, "attention": "bidirectional", "relative_position_bias": True},
 }
 DATA: dict[str, dict[str, Any]] = {
-    "ml100k": {
-        **{"config": "movielens-100k-bidirectional.yaml", "num_train_epochs": 300, "early_stopping_patience": 20},
-    },
-    "beauty": {
-        **{"config": "amazon-beauty.yaml", "num_train_epochs": 100, "early_stopping_patience": 8},
-    },
-    "ml1m": {
-        **{"config": "movielens-1m.yaml", "num_train_epochs": 200, "early_stopping_patience": 20, "bf16": True},
-    },
+    "movielens-100k": {"config": "configs/movielens-100k-bidirectional.yaml", "early_stopping_patience": 20},
+    "amazon-beauty": {"config": "configs/amazon-beauty.yaml", "early_stopping_patience": 8},
+    "movielens-1m": {"config": "configs/movielens-1m.yaml", "early_stopping_patience": 20, "bf16": True},
 }
 SIMILARITIES: dict[str, dict[str, Any]] = {
     "cosine": {"similarity": "cosine", "temperature": 0.05},
@@ -47,15 +38,15 @@ ARMS: dict[str, dict[str, Any]] = {
     "newest": {"mask_query": "newest", "objective": "last_item"},
     "causal": {"attention": "causal"},
 }
+BY_STEPS = {"eval_strategy": "steps", "save_strategy": "steps"}
 OWN: dict[tuple[str, str], dict[str, Any]] = {
-    ("ml100k", "causal"): {"hidden_dropout_prob": 0.4, "item_dropout_prob": 0.15},
-    ("ml100k", "newest"): {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 150, "save_steps": 150},
-    ("ml1m", "newest"): {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 600, "save_steps": 600},
+    ("movielens-100k", "causal"): {"hidden_dropout_prob": 0.4, "item_dropout_prob": 0.15},
+    ("movielens-100k", "newest"): BY_STEPS | {"eval_steps": 150, "save_steps": 150, "max_steps": 9_000},
+    ("movielens-1m", "newest"): BY_STEPS | {"eval_steps": 600, "save_steps": 600, "max_steps": 12_000},
 }
 """Causal attention on ML-100K needs more dropout, as its own config has it. The newest item's own state asks one
-question a prefix: an epoch of that is hours on dense data, so it is measured every so many steps."""
-MOST_STEPS = {"ml100k": 9_000, "ml1m": 36_000}
-"""Of `newest`: a budget that is several times that of the others."""
+question a prefix: an epoch of that is hours on dense data, so it is measured every so many steps, for a budget that is
+several times that of the others."""
 
 
 class Run(NamedTuple):
@@ -74,8 +65,6 @@ class Run(NamedTuple):
     def settings(self) -> dict[str, Any]:
         """What it is trained with."""
         own = OWN.get((self.data, self.arm), {})
-        if self.arm == "newest" and self.data in MOST_STEPS:
-            own = own | {"max_steps": MOST_STEPS[self.data]}
         return COMMON | DATA[self.data] | SIMILARITIES[self.similarity] | ARMS[self.arm] | own | {"seed": self.seed}
 
 
@@ -97,27 +86,8 @@ def main(options: argparse.Namespace) -> None:
         folder = options.output_dir.resolve() / run.name
         if not (folder / "ranks.npz").is_file():
             settings = run.settings()
-            train(folder, ROOT / "configs" / settings.pop("config"), settings | tables(run.data, options.data))
+            train(folder, [settings.pop("config")], settings | source(run.data, options.data))
             keep_ranks(folder)
-
-
-def tables(data: str, folder: Path) -> dict[str, str]:
-    """Where the data is; MovieLens-100K is fetched."""
-    if data == "ml100k":
-        return {}
-    path = folder.resolve() / {"beauty": "amazon-beauty-2014", "ml1m": "movielens-1m"}[data]
-    return {"interactions": str(path / "interactions.parquet"), "items": str(path / "items.parquet")}
-
-
-def train(folder: Path, config: Path, settings: dict[str, Any]) -> None:
-    """Train a run to its end, from where it was, in a process of its own; its checkpoints go when it is there."""
-    if not (folder / "logs" / "trainer_state.json").is_file():
-        words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-        resume = ["--resume_from_checkpoint"] if (folder / "logs" / "course.json").is_file() else []
-        command = ["scripts/train.py", str(config), *words, "--output_dir", str(folder), *resume]
-        print("python", *command, file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, *command], cwd=ROOT, stdout=sys.stderr, check=True)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def keep_ranks(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Run a benchmark by its name; each prints what it measured, `--help` says how.
 
-python benchmarks/run.py ranking    # every row of README's table on MovieLens-100K
+python benchmarks/run.py quality    # our models on three data sets, beside the published results
+python benchmarks/run.py mask_query # what a [MASK] should start from
 python benchmarks/run.py softmax    # the softmax over the catalogue, plain against chunks
 python benchmarks/run.py training   # speed, two cores, time to quality and memory, beside RecTools and RePlay
 python benchmarks/run.py memory     # the last of these alone
