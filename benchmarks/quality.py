@@ -139,7 +139,7 @@ def results(output_dir: Path, seeds: Sequence[int]) -> str:
         published = yaml.safe_load(file)
     parts = [
         "# Results\n\nFull catalogue, leave-one-out, test targets, seen items excluded where not said otherwise. "
-        "Ours, by `python\nbenchmarks/quality.py`: mean and standard deviation over seeds, settings chosen on validation. "
+        "Ours, by `python\nbenchmarks/quality.py`: mean and standard deviation over seeds, chosen on validation. "
         "Theirs: as published, with\nthe source, by falling NDCG@10."
     ]
     for data, title in TITLES.items():
