@@ -1,0 +1,124 @@
+"""Tables and plots of what `benchmarks/mask_query.py` has finished so far.
+
+    python benchmarks/mask_query_report.py [--runs runs/benchmarks/mask_query] [--plots docs]
+
+Prints Markdown: for each data set and similarity the best validation and the test NDCG@10, the processor time to the
+best and to 95 % of the plain [MASK]'s best, and paired differences on test over users, each user's value the mean over
+seeds. Draws the learning curves: NDCG@10 on validation over CPU-seconds.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from mask_query import ARMS, DATA, SIMILARITIES, Run
+from matplotlib.figure import Figure
+from quality import ROOT, TITLES, spread
+
+from seqrec.folders import written_whole_file
+from seqrec.metrics import paired_difference
+from seqrec.metrics.ranking import ndcg_at_k
+from seqrec.report import trainer_log
+
+COLOURS = dict(zip(ARMS, ("#9ca3af", "#f59e0b", "#2563eb", "#10b981", "#a855f7", "#111827"), strict=True))
+SHARE = 0.95
+
+
+class Finished(NamedTuple):
+    """What a run left.
+
+    Attributes:
+        seconds: Processor time of training at each evaluation.
+        values: Validation NDCG@10 there.
+        test: NDCG@10 of each user.
+    """
+
+    seconds: np.ndarray
+    values: np.ndarray
+    test: np.ndarray
+
+    def first_at(self, value: float) -> float:
+        """Seconds until a value was reached; infinite where it never was."""
+        reached = np.flatnonzero(self.values >= value)
+        return float(self.seconds[reached[0]]) if len(reached) else float("inf")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print tables and draw plots of every data set that has runs."""
+    for data in DATA:
+        found = {similarity: read(options.runs, data, similarity, options.seeds) for similarity in SIMILARITIES}
+        for similarity, arms in found.items():
+            if arms:
+                print(f"### {TITLES[data].split(',')[0]}, {similarity}\n\n{table(arms)}\n")
+        if any(found.values()):
+            draw(found, TITLES[data].split(",")[0], options.plots / f"mask-query-{data}.png")
+
+
+def read(folder: Path, data: str, similarity: str, seeds: list[int]) -> dict[str, list[Finished]]:
+    """Return the finished runs of each arm."""
+    arms: dict[str, list[Finished]] = {}
+    for arm in ARMS:
+        for seed in seeds:
+            run = folder / Run(data, similarity, arm, seed).name
+            if (run / "ranks.npz").is_file():
+                rows = [entry for entry in trainer_log(run) if "eval_ndcg@10" in entry]
+                seconds, values = ([row[key] for row in rows] for key in ("cpu_seconds", "eval_ndcg@10"))
+                test = ndcg_at_k(np.load(run / "ranks.npz")["test"].astype(np.int64), 10)
+                arms.setdefault(arm, []).append(Finished(np.array(seconds), np.array(values), test))
+    return arms
+
+
+def table(arms: dict[str, list[Finished]]) -> str:
+    """Return the table of one data set and similarity."""
+    lines = [["query", "validation", "at CPU-s", "CPU-s to 95 % of plain", "test", "test - plain", "test - causal"]]
+    lines.append(["---"] * len(lines[0]))
+    plain = statistics.mean(run.values.max() for run in arms["plain"]) if "plain" in arms else np.inf
+    for arm, runs in arms.items():
+        best = [float(run.values.max()) for run in runs]
+        at = statistics.mean(run.seconds[run.values.argmax()] for run in runs)
+        reached = statistics.mean(run.first_at(SHARE * plain) for run in runs)
+        compared = [difference(runs, arms.get(other)) if other != arm else "" for other in ("plain", "causal")]
+        test = spread([float(run.test.mean()) for run in runs])
+        lines.append([arm, spread(best), f"{at:,.0f}", f"{reached:,.0f}", test, *compared])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def difference(runs: list[Finished], others: list[Finished] | None) -> str:
+    """Return the paired difference on test, each user's value the mean over seeds."""
+    if not others:
+        return ""
+    found = paired_difference(*(np.mean([run.test for run in of_arm], axis=0) for of_arm in (runs, others)))
+    low, high = found.interval
+    return f"{found.difference:+.4f} [{low:+.4f}, {high:+.4f}], p {found.p_value:.4f}"
+
+
+def draw(found: dict[str, dict[str, list[Finished]]], title: str, path: Path) -> None:
+    """Draw a panel for each similarity: the mean of the seeds as long as all of them ran, and each seed faintly."""
+    figure = Figure(figsize=(11, 4.2), dpi=130, layout="constrained")
+    panels: Any = figure.subplots(1, len(found), sharey=True)
+    for axes, (similarity, arms) in zip(panels, found.items(), strict=True):
+        for arm, runs in arms.items():
+            end = min(run.seconds[-1] for run in runs)
+            grid = np.linspace(max(run.seconds[0] for run in runs), end, 100)
+            mean = np.mean([np.interp(grid, run.seconds, run.values) for run in runs], axis=0)
+            for run in runs:
+                axes.plot(run.seconds, run.values, color=COLOURS[arm], linewidth=0.6, alpha=0.35)
+            axes.plot(grid, mean, color=COLOURS[arm], linewidth=2, label=arm)
+        axes.set_title(f"{title}, {similarity}", loc="left", weight="bold")
+        axes.set_xlabel("CPU-seconds of training, one core")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e5e7eb")
+    panels[0].set_ylabel("validation NDCG@10")
+    panels[-1].legend(frameon=False, loc="lower right")
+    with written_whole_file(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks" / "mask_query")
+    parser.add_argument("--plots", type=Path, default=ROOT / "docs")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    main(parser.parse_args())
