@@ -64,7 +64,7 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
     )
     model = SeqRecForNextItem(config)
     model.softmax = _softmax(arguments.training, items, num_trained)
-    fit_content(model, content)
+    fit_content(model, content, arguments.data.content_scale)
     model.to(device=arguments.training.device)  # type: ignore[call-arg]
     tokenizer = build_tokenizer(items["item_id"][:], config)
     catalogue = items.select_columns(["item_id", *shown, "count"])
