@@ -130,8 +130,8 @@ def fit_content(model: SeqRecForNextItem, content: ItemContent, scale: float = 1
     Args:
         model: The untrained model.
         content: Of its catalogue.
-        scale: Root mean squared length of the features: with 1 content starts as loud as an id embedding, and learns at
-            the same pace; with more, items that mean the same stay together for longer.
+        scale: Root mean squared length of the features: with 1 content starts as loud as an id embedding, and learns
+            at the same pace; with more, items that mean the same stay together for longer.
     """
     first, num_trained = model.config.num_special_tokens, model.config.num_trained
     trained = np.arange(first, model.config.vocab_size) < num_trained
