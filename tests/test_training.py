@@ -334,8 +334,9 @@ def test_the_estimate_leaves_no_trace(toy_settings, toy_prepared, tmp_path):
     assert estimate.epoch_seconds > estimate.step_seconds
 
 
-def test_content_of_the_catalogue_reaches_the_model(toy_settings, toy_prepared, tmp_path):
-    arguments = parse_settings({**toy_settings, "output_dir": str(tmp_path)})
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_content_of_the_catalogue_reaches_the_model(toy_settings, toy_prepared, tmp_path, scale):
+    arguments = parse_settings({**toy_settings, "output_dir": str(tmp_path), "content_scale": scale})
     vectors, present = np.random.default_rng(0).normal(size=(15, 6)).astype(np.float32), np.arange(15) != 4
     origin = {"encoder": "some/encoder", "revision": "main", "template": "{title}"}
     text = ContentVectors(vectors * present[:, None], present, origin)
@@ -346,4 +347,5 @@ def test_content_of_the_catalogue_reaches_the_model(toy_settings, toy_prepared, 
     features, stored = model.content_vectors("text")
     assert stored.tolist() == present.tolist()
     mean, rotation = half_whiten(vectors, present)
-    torch.testing.assert_close(features[0], torch.from_numpy((vectors[0] - mean) @ rotation), rtol=1e-3, atol=1e-3)
+    wanted = torch.from_numpy((vectors[0] - mean) @ rotation * np.float32(scale))
+    torch.testing.assert_close(features[0], wanted, rtol=1e-3, atol=1e-3 * scale)
