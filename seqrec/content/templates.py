@@ -9,6 +9,7 @@ from datasets import Dataset, Features, LargeList, List, Value
 
 SEPARATORS = " \t\n.,;:|/-–—·•&+"
 CLOSING = {"(": ")", "[": "]", "<": ">", '"': '"', "“": "”", "'": "'"}
+LOOKED_AT, FEWEST_CODES, MOSTLY = 1000, 20, 0.8  # how codes are told from words
 NO_CONTENT_COLUMNS = frozenset({"item_id", "count"})
 
 
@@ -57,10 +58,14 @@ def fields_of(template: str) -> list[str]:
 def default_text_template(items: Dataset) -> str | None:
     """Join all text columns of a catalogue, or return None if it has none.
 
+    A column of codes says nothing in words, such as article numbers, addresses of pages or names of files: nearly all
+    its values differ, none has a space, and there are digits in most.
+
     >>> default_text_template(Dataset.from_dict({"item_id": ["i1"], "title": ["Alien"], "genres": [["Horror"]]}))
     '{title}. {genres}'
     """
-    return ". ".join(f"{{{name}}}" for name in _text_columns(items.features)) or None
+    names = [name for name in _text_columns(items.features) if not _are_codes(items, name)]
+    return ". ".join(f"{{{name}}}" for name in names) or None
 
 
 def _text_columns(features: Features) -> list[str]:
@@ -72,6 +77,18 @@ def _text_columns(features: Features) -> list[str]:
         if is_text and name not in NO_CONTENT_COLUMNS and not re.search(r"[{}]", name):
             names.append(name)
     return names
+
+
+def _are_codes(items: Dataset, column: str) -> bool:
+    """Whether the first values of a column are codes; of lists none are."""
+    values = [value for value in items.with_format(None)[column][:LOOKED_AT] if value]
+    if len(values) < FEWEST_CODES or not all(isinstance(value, str) for value in values):
+        return False
+    with_digits = sum(any(letter.isdigit() for letter in value) for value in values)
+    distinct = len(set(values)) / len(values)
+    return (
+        distinct > MOSTLY and with_digits / len(values) > MOSTLY and not any(" " in value.strip() for value in values)
+    )
 
 
 def _parse(template: str) -> tuple[list[str], list[str]]:

@@ -76,3 +76,17 @@ def test_the_default_joins_the_text_columns_and_leaves_ids_counts_and_numbers():
 
 def test_no_text_column_gives_no_default():
     assert default_text_template(Dataset.from_dict({"item_id": ["i"], "year": [1995]})) is None
+
+
+def test_the_default_leaves_codes_out():
+    numbers = range(50)
+    items = Dataset.from_dict(
+        {
+            "asin": [f"B000{number:06}" for number in numbers],
+            "page": [f"https://shop.example/{number}" for number in numbers],
+            "title": [f"Lipstick {number}" for number in numbers],
+            "model": [f"RX{number % 5}" for number in numbers],  # the same word again and again is a word
+            "tags": [[f"t{number}"] for number in numbers],
+        }
+    )
+    assert default_text_template(items) == "{title}. {model}. {tags}"
