@@ -52,7 +52,8 @@ def load(run: Path) -> tuple[Recommender, PreparedData]:
     if data.report != recommender.folder.preparation:
         raise ValueError(f"{run}/data is not what {run}/model was trained on: a newer run began here. Let it finish.")
     if data.report["split"]["name"] == "none":
-        held_out = f"; measure {run}/validated, which chose how long" if (run / "validated").is_dir() else ""
+        refit = "refit" in recommender.folder.metrics.get("train", {})
+        held_out = f"; measure {run}/validated, which chose how long" if refit else ""
         raise ValueError(f"{run} was trained on everything, so there is nothing to measure it on{held_out}.")
     return recommender, data
 

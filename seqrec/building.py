@@ -30,7 +30,7 @@ def build_model(arguments: Arguments, prepared: PreparedData, content: ItemConte
         reason = " ".join(str(error).split()) or "out of memory"
         raise ValueError(
             f"The model cannot be built: {reason:.200}. Choose a smaller hidden_size, "
-            "intermediate_size or max_position_embeddings."
+            "intermediate_size, ensemble_size or max_position_embeddings."
         ) from error
 
 
@@ -44,6 +44,11 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
             "use_item_ids=False, id_dropout_prob and fusion='gate' need content, and none of the items' is used; "
             f"their columns are {items.column_names}. Pass items with texts, or name image_column, audio_column, "
             "attributes or vector_columns."
+        )
+    if arguments.data.content_scale != 1 and not content.vectors:
+        raise ValueError(
+            f"content_scale={arguments.data.content_scale:g} is about vectors of content, and the items have none. "
+            "Leave it out, or pass items with texts, images, sounds or vectors."
         )
     if not arguments.model.use_item_ids and (
         arguments.model.id_dropout_prob or arguments.training.id_start != "random"

@@ -72,14 +72,16 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def describe_run(prepared: PreparedData, trainer: SeqRecTrainer, threads: int, estimate: Estimate) -> list[str]:
+def describe_run(
+    prepared: PreparedData, trainer: SeqRecTrainer, epochs: float, threads: int, estimate: Estimate
+) -> list[str]:
     """Return in lines what a run will do and what it will cost."""
     args, report, model = trainer.args, prepared.report, trainer.ranker
     config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
     content = ", ".join(f"{name} {sizes}" for name, sizes in (config.content_sizes or {}).items())
     epoch_seconds = estimate.epoch_seconds / args.world_size
-    minutes = epoch_seconds * args.num_train_epochs / 60
+    minutes = epoch_seconds * epochs / 60
     source = report["steps"][0]["before"]
     cleaning = ", ".join(step["name"] for step in report["steps"])
     return [
@@ -90,7 +92,7 @@ def describe_run(prepared: PreparedData, trainer: SeqRecTrainer, threads: int, e
         f"model       {config.attention}, {config.ensemble_size} encoder(s) of {config.num_hidden_layers} blocks of "
         f"{config.hidden_size}, {parameters:,} parameters, item content: {content or 'none'}",
         f"training    {trainer.windows.objective} on {len(trainer.windows):,} windows, "
-        f"{args.per_device_train_batch_size} a step, at most {args.num_train_epochs:g} epochs",
+        f"{args.per_device_train_batch_size} a step, at most {epochs:g} epochs",
         f"machine     {args.world_size} process(es) on {args.device}, {threads} threads each, "
         f"softmax in {str(model.softmax.dtype).removeprefix('torch.')}",
         f"measured    {estimate.step_seconds * 1000:,.0f} ms the largest step, "

@@ -1,5 +1,6 @@
 """The run folder: data, checkpoints, logs and the finished model of one training run."""
 
+import dataclasses
 import json
 import logging
 import re
@@ -53,6 +54,8 @@ class RunFolder:
     def best_epoch(self) -> float:
         """Return the epoch of a finished run whose weights were kept: its best one, or its last."""
         state = read_json(self.state)
+        if not read_json(self.course)["load_best_model_at_end"]:
+            return float(state["epoch"])
         best = [entry["epoch"] for entry in state["log_history"] if entry["step"] == state["best_global_step"]]
         return float(best[0] if best else state["epoch"])
 
@@ -89,12 +92,16 @@ class RunFolder:
             prepared: The data of the run.
             course: Settings that may not change when it is resumed.
         """
-        for folder in self._checkpoint_folders():
-            shutil.rmtree(folder)
-        self.state.unlink(missing_ok=True)  # last: until here it says that the folder holds a finished run
+        self.forget()
         prepared.save(self.data)
         self.logs.mkdir(exist_ok=True)
         write_json(self.course, course)
+
+    def forget(self) -> None:
+        """Remove the checkpoints of an earlier run, and that it is finished."""
+        for folder in self._checkpoint_folders():
+            shutil.rmtree(folder)
+        self.state.unlink(missing_ok=True)  # last: until here it says that the folder holds a finished run
 
     def check_same(
         self, checkpoint: Path, prepared: PreparedData, config: SeqRecConfig, course: dict[str, Any]
@@ -104,25 +111,46 @@ class RunFolder:
         Raises:
             ValueError: If the data, the model or the settings are not those of the checkpoint.
         """
+        saved = SeqRecConfig.from_pretrained(checkpoint)
+        shape = [(name, getattr(saved, name), getattr(config, name)) for name in SeqRecConfig.__annotations__]
+        self._check(checkpoint.name, prepared, course, shape)
+
+    def check_finished(self, prepared: PreparedData, course: dict[str, Any], shape: Any) -> None:
+        """See that a finished run was of this data, and had these settings.
+
+        Args:
+            prepared: The data.
+            course: Settings of training.
+            shape: A dataclass with settings of the model.
+
+        Raises:
+            ValueError: Something is otherwise.
+        """
+        saved = SeqRecConfig.from_pretrained(self.model)
+        wanted = [(name, getattr(saved, name), value) for name, value in dataclasses.asdict(shape).items()]
+        self._check(f"The run in {self.path.name}", prepared, course, wanted)
+
+    def _check(
+        self, what: str, prepared: PreparedData, course: dict[str, Any], shape: list[tuple[str, Any, Any]]
+    ) -> None:
         data = PreparedData.load(self.data)
         before, now = data.report, prepared.report
-        saved = SeqRecConfig.from_pretrained(checkpoint)
         now_set = json.loads(json.dumps(course))  # as it was written
         compared = [
             ("data of sha256", before["source"]["sha256"], now["source"]["sha256"]),
             ("preparation", before["settings"], now["settings"]),
-            *((name, getattr(saved, name), getattr(config, name)) for name in SeqRecConfig.__annotations__),
+            *shape,
             *((name, value, now_set.get(name)) for name, value in read_json(self.course).items()),
         ]
         for name, was, wanted in compared:
             if was != wanted:
                 raise ValueError(
-                    f"{checkpoint.name} was trained with {name} {was!r:.80}, not {wanted!r:.80}. Resume with what it "
-                    "was started with, or start anew in another folder."
+                    f"{what} was trained with {name} {was!r:.80}, not {wanted!r:.80}. Resume with what it was started "
+                    "with, or start anew in another folder."
                 )
         if not data.items.data.table.equals(prepared.items.data.table):
             raise ValueError(
-                f"{checkpoint.name} was trained with other items: a text or another column of the catalogue is new. "
+                f"{what} was trained with other items: a text or another column of the catalogue is new. "
                 "Resume with the catalogue it was started with, or start anew in another folder."
             )
 

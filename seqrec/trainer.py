@@ -139,7 +139,7 @@ class StopAtEpoch(TrainerCallback):
 
 
 class TrainingClock(TrainerCallback):
-    """Counts the processor time of this process's training steps, over interruptions too, for the log."""
+    """Counts this process's processor time between evaluations, over interruptions too, for the log."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -15,7 +15,7 @@ from seqrec.item_content import ItemContent
 from seqrec.model import SeqRecConfig, SeqRecForNextItem
 from seqrec.settings import parse_settings
 from seqrec.starting import cooccurrence_vectors, nearness, start_from_cooccurrence
-from seqrec.training import build_trainer
+from seqrec.training_run import build_trainer
 
 GROUPS = list(range(3, 13)), list(range(13, 23))
 NEVER_TAKEN = [0, 1, 2, 23, 24, 25]  # the special tokens among them

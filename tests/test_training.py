@@ -22,7 +22,7 @@ from seqrec.item_content import ItemContent
 from seqrec.run_folder import RunFolder
 from seqrec.settings import parse_settings
 from seqrec.trainer import WeightAverage
-from seqrec.training import build_trainer
+from seqrec.training_run import build_trainer
 
 EVALUATE = Path(__file__).parent.parent / "scripts" / "evaluate.py"
 
@@ -102,7 +102,8 @@ def test_refit_trains_on_everything_as_long_as_the_validated_run_was_best(
         runpy.run_path(str(EVALUATE))["load"](tmp_path)
     metrics, chosen = (json.loads((tmp_path / f / "model" / "metrics.json").read_text()) for f in ("", "validated"))
     assert metrics["train"]["epochs"] == best < 6
-    assert metrics["validation"] == chosen["validation"] and metrics["train"]["refit"]
+    assert metrics["validation"] == chosen["validation"]
+    assert metrics["train"]["refit"] == {"validated_on": "leave_one_out", "epochs": best}
     everything = PreparedData.load(tmp_path / "data")
     assert sum(recommender.items["count"]) == everything.report["num_interactions"]
     assert [len(rows) for rows in everything.dataset.values()] == [everything.report["num_users"], 0, 0]
@@ -124,6 +125,37 @@ def test_an_interrupted_refit_goes_on_where_it_was(train, toy_interactions, toy_
     )
     assert again.folder.metrics["train"]["resumed_at_step"] > 0
     assert torch.equal(whole.model.model.items.ids.weight, again.model.model.items.ids.weight)
+
+
+def test_a_refit_that_cannot_go_on_says_so_before_it_trains(train, toy_interactions, toy_items, tmp_path):
+    settings = {"refit": True, "num_train_epochs": 2}
+    train(toy_interactions, toy_items, tmp_path, **settings)
+    with pytest.raises(ValueError, match="is finished"):
+        train(toy_interactions, toy_items, tmp_path, resume_from_checkpoint="last", **settings)
+    (tmp_path / "logs" / "trainer_state.json").unlink()  # as if the second of its runs had been interrupted
+    validated = (tmp_path / "validated" / "logs" / "trainer_state.json").stat().st_mtime_ns
+    with pytest.raises(ValueError, match="holds an interrupted run"):
+        train(toy_interactions, toy_items, tmp_path, **settings)
+    for other in ({"hidden_size": 32}, {"learning_rate": 0.1}, {"content_scale": 2.0}):
+        with pytest.raises(ValueError, match=f"was trained with {list(other)[0]}"):
+            train(toy_interactions, toy_items, tmp_path, resume_from_checkpoint="last", **settings, **other)
+    with pytest.raises(ValueError, match="was trained with data of sha256"):
+        train(toy_interactions.slice(1), toy_items, tmp_path, resume_from_checkpoint="last", **settings)
+    assert (tmp_path / "validated" / "logs" / "trainer_state.json").stat().st_mtime_ns == validated
+
+
+def test_a_refit_that_is_killed_in_an_older_run_s_folder_goes_on(train, toy_interactions, toy_items, tmp_path):
+    settings = {"refit": True, "num_train_epochs": 2}
+    train(toy_interactions, toy_items, tmp_path, **settings)
+    RunFolder(tmp_path).forget()  # what a new one does first
+    (tmp_path / "validated" / "logs" / "trainer_state.json").unlink()
+    train(toy_interactions, toy_items, tmp_path, resume_from_checkpoint="last", **settings)
+    assert RunFolder(tmp_path).state.is_file()
+
+
+def test_a_refit_reads_a_stream_once(train, toy_interactions, toy_items, tmp_path):
+    stream = toy_interactions.to_reader()
+    train(stream, toy_items, tmp_path, refit=True, num_train_epochs=1)
 
 
 def test_the_same_seed_gives_the_same_weights(train, toy_interactions, toy_items, tmp_path):
@@ -290,6 +322,9 @@ def test_the_last_average_is_kept_where_the_best_model_is_not(train, toy_interac
         ({"resume_from_checkpoint": "nowhere"}, "no whole checkpoint 'nowhere'"),
         ({"min_interactions": 100}, "min_interactions"),
         ({"refit": True, "split": "none"}, "not split yet"),
+        ({"refit": True, "max_steps": 5}, "max_steps=5 would be fewer"),
+        ({"ensemble_size": 10**7}, "at most 256"),
+        ({"content_scale": 5}, "content_scale=5 is about vectors"),
         ({"cold_item_fraction": 0.1, "split": "none"}, "measures nothing"),
         ({"dataset": "movielens-100k"}, "leave one of them out"),
     ],

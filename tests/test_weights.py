@@ -15,7 +15,7 @@ from seqrec.content import ContentVectors
 from seqrec.item_content import ItemContent
 from seqrec.settings import parse_settings
 from seqrec.trainer import WeightAverage
-from seqrec.training import build_trainer
+from seqrec.training_run import build_trainer
 
 NO_CONTENT = ItemContent()
 
@@ -205,7 +205,7 @@ def test_bf16_needs_no_word_about_the_cpu(train, toy_interactions, toy_items, tm
 
 def test_the_estimate_steps_under_the_autocast_of_training(toy_settings, toy_prepared, tmp_path):
     from seqrec.estimate import estimate_run
-    from seqrec.training import build_trainer
+    from seqrec.training_run import build_trainer
 
     arguments = parse_settings({**toy_settings, "bf16": True, "output_dir": str(tmp_path)})
     folder = build_model(arguments, toy_prepared, NO_CONTENT)

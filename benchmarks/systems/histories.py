@@ -10,9 +10,9 @@ import json
 import sys
 
 from seqrec.data import PreparedData
+from seqrec.data_source import load_data
 from seqrec.folders import written_whole_file
 from seqrec.settings import parse_command_line
-from seqrec.training import load_data
 
 
 def rows_of(prepared: PreparedData) -> list[dict[str, list[int] | int]]:

@@ -19,12 +19,13 @@ from common import Curve, StepClock, clock, print_answer
 
 from seqrec.building import build_model
 from seqrec.data.collation import TrainingWindows
+from seqrec.data_source import load_data
 from seqrec.item_content import ItemContent
 from seqrec.machine import keep_freed_memory, share_cores
 from seqrec.model import chunked_attention
 from seqrec.settings import Arguments, parse_command_line
 from seqrec.trainer import SeqRecTrainer
-from seqrec.training import build_trainer, load_data
+from seqrec.training_run import build_trainer
 
 ALWAYS = "--text_encoder none --use_cpu true --save_strategy no --load_best_model_at_end false --disable_tqdm true"
 

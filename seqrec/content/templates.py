@@ -1,11 +1,15 @@
 """Item texts: a template such as `{title}. {genres}` filled from the columns of a catalogue."""
 
 import datetime
+import itertools
+import logging
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from datasets import Dataset, Features, LargeList, List, Value
+
+logger = logging.getLogger(__name__)
 
 SEPARATORS = " \t\n.,;:|/-–—·•&+"
 CLOSING = {"(": ")", "[": "]", "<": ">", '"': '"', "“": "”", "'": "'"}
@@ -58,13 +62,17 @@ def fields_of(template: str) -> list[str]:
 def default_text_template(items: Dataset) -> str | None:
     """Join all text columns of a catalogue, or return None if it has none.
 
-    A column of codes says nothing in words, such as article numbers, addresses of pages or names of files: nearly all
-    its values differ, none has a space, and there are digits in most.
+    A column of codes, such as article numbers, says nothing in words and is left out: nearly all its values differ,
+    and most are one word with many digits.
 
     >>> default_text_template(Dataset.from_dict({"item_id": ["i1"], "title": ["Alien"], "genres": [["Horror"]]}))
     '{title}. {genres}'
     """
-    names = [name for name in _text_columns(items.features) if not _are_codes(items, name)]
+    columns = _text_columns(items.features)
+    codes = [name for name in columns if _are_codes(items, name)]
+    if codes:
+        logger.info("item texts  without %s, which look like codes; text_template can name them", codes)
+    names = [name for name in columns if name not in codes]
     return ". ".join(f"{{{name}}}" for name in names) or None
 
 
@@ -81,14 +89,21 @@ def _text_columns(features: Features) -> list[str]:
 
 def _are_codes(items: Dataset, column: str) -> bool:
     """Whether the first values of a column are codes; of lists none are."""
-    values = [value for value in items.with_format(None)[column][:LOOKED_AT] if value]
+    filled = (value for value in items.with_format(None)[column] if value)
+    values = list(itertools.islice(filled, LOOKED_AT))
     if len(values) < FEWEST_CODES or not all(isinstance(value, str) for value in values):
         return False
-    with_digits = sum(any(letter.isdigit() for letter in value) for value in values)
-    distinct = len(set(values)) / len(values)
-    return (
-        distinct > MOSTLY and with_digits / len(values) > MOSTLY and not any(" " in value.strip() for value in values)
-    )
+    num_codes = sum(_is_code(value) for value in values)
+    return len(set(values)) > MOSTLY * len(values) and num_codes > MOSTLY * len(values)
+
+
+def _is_code(value: str) -> bool:
+    """Whether a text is one word of which a third is digits or more.
+
+    >>> [_is_code(value) for value in ("B000FI4S1E", "4006381333931", "ultra-hd-tv-3", "Se7en", "1984 (1956)")]
+    [True, True, False, False, False]
+    """
+    return len(value.split()) == 1 and value.isascii() and 3 * sum(map(str.isdigit, value)) >= len(value.strip())
 
 
 def _parse(template: str) -> tuple[list[str], list[str]]:

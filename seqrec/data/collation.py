@@ -79,7 +79,7 @@ class TrainingWindows(Dataset[list[Segment]]):
         elif self.objective == "cloze":
             hidden = drawn.hidden[drawn.offsets[index] : drawn.offsets[index] + end - start]
             asked = np.where(hidden, window, NOT_ASKED)
-            if self.asks_before_mask:
+            if self.asks_before_mask and len(window) > 1:
                 asked = np.append(asked[1:], NOT_ASKED)
             segments = [(np.where(hidden, self.mask_token_id, window), asked)]
         else:
@@ -125,6 +125,8 @@ class TrainingWindows(Dataset[list[Segment]]):
         window = np.repeat(np.arange(len(self)), lengths)
         hidden = random.random(len(window), dtype=np.float32) < self.mask_probability
         hidden &= (random.random(len(self)) >= LAST_ONLY_SHARE)[window]
+        if self.asks_before_mask:
+            hidden[offsets[lengths > 1]] = False  # nothing stands before the first place
         none = (lengths > 0) & (np.bincount(window[hidden], minlength=len(self)) == 0)
         hidden[(offsets + lengths - 1)[none]] = True
         return hidden

@@ -296,7 +296,8 @@ def _cut(histories: Histories, settings: Mapping[str, Any]) -> tuple[dict[str, S
     """The rows of each split, and the cuts in time where the split has some."""
     if settings["split"] == "global_time" and histories.timestamps is not None:
         return global_time(histories.timestamps, histories.lengths, settings["time_fraction"])
-    return nothing_held_out(histories.lengths) if settings["split"] == "none" else leave_one_out(histories.lengths), {}
+    cut = nothing_held_out if settings["split"] == "none" else leave_one_out
+    return cut(histories.lengths), {}
 
 
 def _split_report(

@@ -16,6 +16,9 @@ from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
 ATTRIBUTES = "attributes"  # the modality of categories and numbers, which no encoder makes
+MOST_PARTS = (
+    256  # blocks of an encoder, and encoders: a model of more would fill the memory before anything refuses it
+)
 
 
 @strict
@@ -109,8 +112,11 @@ class SeqRecConfig(PreTrainedConfig):
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
-        if self.num_hidden_layers < 0:
-            raise ValueError(f"num_hidden_layers={self.num_hidden_layers} must not be negative.")
+        if not 0 <= self.num_hidden_layers <= MOST_PARTS or self.ensemble_size > MOST_PARTS:
+            raise ValueError(
+                f"num_hidden_layers={self.num_hidden_layers} and ensemble_size={self.ensemble_size} must be at most "
+                f"{MOST_PARTS} each, and not negative."
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size={self.hidden_size} cannot be shared by num_attention_heads={self.num_attention_heads}; "
@@ -171,7 +177,7 @@ class SeqRecConfig(PreTrainedConfig):
     @property
     def asks_before_mask(self) -> bool:
         """Whether a [MASK] is predicted from the state of the place before it."""
-        return self.appends_mask and self.mask_query == "shifted"
+        return self.attention == "bidirectional" and self.mask_query == "shifted"
 
     @property
     def num_special_tokens(self) -> int:

@@ -32,8 +32,9 @@ class ItemEmbeddings(nn.Module):
         compared = any(isinstance(part, ContentProjection) for part in self._parts())
         self.neighbours = ContentNeighbours(config) if config.use_item_ids and compared else None
         num_sources = len(self.content) + config.use_item_ids
-        width = num_sources * config.vector_size
-        self.gate = nn.Linear(width, width) if config.fusion == "gate" and num_sources > 1 else None
+        width = num_sources * config.hidden_size
+        gated = config.fusion == "gate" and num_sources > 1
+        self.gates = nn.ModuleList([nn.Linear(width, width) for _ in range(config.ensemble_size * gated)])
 
     def forward(self, tokens: torch.Tensor | slice = ALL) -> torch.Tensor:
         """Return the vectors (..., hidden) of tokens of any shape, or (count, hidden) of a stretch of them, or of all.
@@ -160,14 +161,15 @@ class ItemEmbeddings(nn.Module):
     ) -> torch.Tensor:
         """Join all sources, each (count, hidden), of tokens; special tokens have no content."""
         contents = [vectors * is_item[:, None] for vectors in contents]
-        if self.gate is None:
+        if not len(self.gates):
             return sum(contents, start=ids)
         sources = ([ids] if self.config.use_item_ids else []) + contents
         stacked = torch.stack(sources, dim=1)  # (count, sources, hidden)
         there = is_item[:, None].expand(-1, len(sources)).clone()
         if self.config.use_item_ids:
             there[:, 0] = has_id
-        logits = self.gate(stacked.flatten(1)).view_as(stacked)
+        parts = zip(self.gates, stacked.chunk(len(self.gates), dim=-1), strict=True)
+        logits = torch.cat([gate(part.flatten(1)).view_as(part) for gate, part in parts], dim=-1)
         absent = ~there & there.any(dim=1, keepdim=True)  # where there is nothing, a softmax over nothing would be NaN
         weights = logits.masked_fill(absent[..., None], float("-inf")).softmax(dim=1)
         joined = (weights * stacked).sum(dim=1) * there.sum(dim=1, keepdim=True)  # equal weights give the sum

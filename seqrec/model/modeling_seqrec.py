@@ -89,7 +89,8 @@ class SeqRecModel(SeqRecPreTrainedModel):
                 `width` is that of all encoders together.
             places: (batch, count), the only places whose states are wanted, as (batch, count, width): the last layer
                 then leaves out the others.
-            **kwargs: `output_hidden_states` and `output_attentions`, read by transformers' output capturing.
+            **kwargs: `output_hidden_states` and `output_attentions`, read by transformers' output capturing: of
+                several encoders one after the other.
         """
         segments = self._segments(input_ids, attention_mask)  # (batch, length), 0 where nothing is read
         vectors = self.items(input_ids) if inputs_embeds is None else inputs_embeds
@@ -171,7 +172,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
     def _looked_up(
         self, input_ids: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """The vectors of a batch (batch, length, hidden) and of the items its softmax runs over (items, hidden).
+        """The vectors of a batch (batch, length, width) and of the items its softmax runs over (items, width).
 
         Besides, the row of each target among those items (targets,), and of a sample its `log_inclusion` (items,).
         """

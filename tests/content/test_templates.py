@@ -83,10 +83,12 @@ def test_the_default_leaves_codes_out():
     items = Dataset.from_dict(
         {
             "asin": [f"B000{number:06}" for number in numbers],
-            "page": [f"https://shop.example/{number}" for number in numbers],
+            "barcode": [None] * 20 + [f"40063813{number:05}" for number in range(30)],
             "title": [f"Lipstick {number}" for number in numbers],
+            "manga": [f"鬼滅の刃第{number}巻" for number in numbers],
+            "slug": [f"ultra-hd-tv-{number}-inch" for number in numbers],
             "model": [f"RX{number % 5}" for number in numbers],  # the same word again and again is a word
             "tags": [[f"t{number}"] for number in numbers],
         }
     )
-    assert default_text_template(items) == "{title}. {model}. {tags}"
+    assert default_text_template(items) == "{title}. {manga}. {slug}. {model}. {tags}"

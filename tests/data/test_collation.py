@@ -79,11 +79,17 @@ def test_last_item_with_an_appended_mask_asks_the_mask():
 
 
 def test_a_hidden_place_can_be_asked_for_at_the_place_before_it():
-    shown = [asked(segment) for segment in windows([list(range(10, 60))], "cloze", window=50, mask_probability=0.3)[0]]
-    data = windows([list(range(10, 60))], "cloze", window=50, mask_probability=0.3, asks_before_mask=True)
-    before = asked(data[0][0])
-    assert [token for token, _ in before] == [token for token, _ in shown[0]]
-    assert [label for _, label in before] == [label for _, label in shown[0]][1:] + [NOT_ASKED]
+    histories = [list(range(10, 10 + length)) for length in (1, 2, 3, 50)] * 100
+    data = windows(histories, "cloze", window=50, mask_probability=0.3, asks_before_mask=True)
+    for index, history in enumerate(histories):
+        tokens, labels = data[index][0]
+        asking = np.flatnonzero(labels != NOT_ASKED)
+        if len(history) == 1:
+            assert (tokens.tolist(), labels.tolist()) == ([MASK], [10])  # a lone [MASK] answers itself
+            continue
+        assert len(asking) and tokens[0] != MASK
+        assert labels[asking].tolist() == [history[place + 1] for place in asking]
+        assert (np.flatnonzero(tokens == MASK) == asking + 1).all()
     prefix = windows([[10, 11, 12]], "last_item", appends_mask=True, asks_before_mask=True)[0][0]
     assert asked(prefix) == [(10, NOT_ASKED), (11, 12), (MASK, NOT_ASKED)]
 

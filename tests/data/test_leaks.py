@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from seqrec.data import PreparedData, prepare
-from seqrec.training import load_data
+from seqrec.data_source import load_data
 
 
 @pytest.fixture

@@ -1,0 +1,230 @@
+"""One run: from prepared data to a finished model folder."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers.trainer_utils import IntervalStrategy
+
+from seqrec.arguments import SeqRecTrainingArguments
+from seqrec.building import build_model
+from seqrec.data import PreparedData
+from seqrec.data.collation import Objective, TrainingWindows
+from seqrec.data.reading import Tabular
+from seqrec.data_source import load_data
+from seqrec.estimate import describe_run, estimate_run
+from seqrec.evaluation import PROTOCOL
+from seqrec.folders import read_json
+from seqrec.item_content import load_content
+from seqrec.machine import keep_freed_memory, peak_memory_mb, share_cores
+from seqrec.model import SeqRecConfig, chunked_attention
+from seqrec.model_folder import ModelFolder, without_file_bars
+from seqrec.recommender import Recommender
+from seqrec.run_folder import RunFolder
+from seqrec.settings import Arguments
+from seqrec.starting import start_from_cooccurrence
+from seqrec.tokenization import tokenize
+from seqrec.trainer import SeqRecTrainer, StopAtEpoch
+
+logger = logging.getLogger(__name__)
+
+
+def train_once(
+    arguments: Arguments,
+    interactions: Tabular | None = None,
+    items: Tabular | None = None,
+    validated: RunFolder | None = None,
+) -> Recommender:
+    """Train by parsed settings; tables that are given replace those the settings name.
+
+    Args:
+        arguments: The settings.
+        interactions: As in `seqrec.train`.
+        items: The same.
+        validated: A finished run that was validated; this one then ends at the epoch where that one was best.
+    """
+    training = arguments.training
+    run_folder = RunFolder(training.output_dir or "runs/seqrec")
+    training.output_dir = str(run_folder.checkpoints)
+    threads = share_cores(training.num_threads)
+    keep_freed_memory()
+    transformers.set_seed(training.seed)
+    with speaking(), _environment("TENSORBOARD_LOGGING_DIR", str(run_folder.logs)):
+        with training.main_process_first(desc="preparing data and content"):
+            checkpoint = run_folder.find_checkpoint(training.resume_from_checkpoint)
+            prepared = load_data(arguments, interactions, items)
+            content = load_content(arguments.data, prepared.items)
+        folder = build_model(arguments, prepared, content)
+        trainer = build_trainer(folder, prepared, training)
+        epochs = training.num_train_epochs
+        if validated is not None:
+            epochs = validated.best_epoch()
+            trainer.add_callback(StopAtEpoch(epochs))
+        with chunked_attention(folder.model):
+            estimate = estimate_run(trainer)
+        course = course_of(arguments)
+        if checkpoint is not None:
+            run_folder.check_same(checkpoint, prepared, folder.model.config, course)
+        if training.should_save:
+            if checkpoint is None:
+                run_folder.start(prepared, course)
+            else:
+                run_folder.drop_half_written()
+            for line in describe_run(prepared, trainer, epochs, threads, estimate):
+                logger.info(line)
+        trainer.accelerator.wait_for_everyone()
+        if training.process_index:
+            torch.manual_seed(training.seed + training.process_index)  # other dropout than the first process has
+        start = time.perf_counter()
+        with chunked_attention(folder.model):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        seconds = time.perf_counter() - start
+        return _finish(trainer, folder, prepared, run_folder, seconds, validated)
+
+
+def course_of(arguments: Arguments) -> dict[str, Any]:
+    """Return the settings that may not change when a run is resumed, and that no config of a model holds."""
+    return arguments.training.course() | {"content_scale": arguments.data.content_scale}
+
+
+def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecTrainingArguments) -> SeqRecTrainer:
+    """Return the trainer of a model on prepared data.
+
+    Raises:
+        ValueError: If the objective does not fit the model.
+    """
+    tokenized = tokenize(prepared.dataset, folder.tokenizer)
+    config = folder.model.config
+    windows = TrainingWindows(
+        tokenized["train"]["input_ids"],
+        objective=_objective(config, training),
+        window=config.max_position_embeddings,
+        mask_token_id=config.mask_token_id,
+        appends_mask=config.appends_mask,
+        asks_before_mask=config.asks_before_mask,
+        mask_probability=training.mask_probability,
+        seed=training.seed,
+    )
+    if not len(windows):
+        raise ValueError("No training history has two interactions, so there is nothing to learn; pass more data.")
+    if training.dataloader_drop_last and len(windows) < training.per_device_train_batch_size * training.world_size:
+        raise ValueError(
+            f"dataloader_drop_last leaves out all {len(windows)} windows, as they are fewer than one step takes "
+            f"({training.per_device_train_batch_size * training.world_size}). Leave it out, or take smaller batches."
+        )
+    if training.id_start == "cooccurrence" and config.use_item_ids:
+        start_from_cooccurrence(folder.model, windows, training.seed)
+    validation = tokenized["validation"]
+    if not len(validation):
+        if prepared.report["split"]["name"] != "none":
+            logger.warning("No user has three interactions, so nothing is validated: training runs to its last epoch.")
+        training.eval_strategy, training.load_best_model_at_end = IntervalStrategy.NO, False
+    if training.eval_strategy == IntervalStrategy.NO:
+        return SeqRecTrainer(folder.model, training, windows, None)
+    longest_first = np.argsort([-len(tokens) for tokens in validation["input_ids"]], kind="stable")
+    return SeqRecTrainer(folder.model, training, windows, validation.select(longest_first))
+
+
+def _objective(config: SeqRecConfig, training: SeqRecTrainingArguments) -> Objective:
+    """The objective that was asked for, or the usual one of the attention; checked against it."""
+    reads_newest = config.attention == "bidirectional" and config.mask_query == "newest"
+    if training.objective is None:
+        usual: Objective = "last_item" if reads_newest else "cloze"
+        return "shifted" if config.attention == "causal" else usual
+    if training.objective == {"causal": "cloze", "bidirectional": "shifted"}[config.attention]:
+        raise ValueError(
+            f"objective={training.objective!r} does not fit attention={config.attention!r}: shifted would let "
+            "bidirectional attention see the answer, and cloze hides what causal attention cannot look around. "
+            "Leave `objective` out, or use last_item."
+        )
+    if reads_newest and training.objective != "last_item":
+        raise ValueError(
+            f"objective={training.objective!r} does not fit mask_query={config.mask_query!r}, which reads the newest "
+            "item's own state and no [MASK]. Leave `objective` out, or choose another mask_query."
+        )
+    return training.objective
+
+
+def _finish(
+    trainer: SeqRecTrainer,
+    folder: ModelFolder,
+    prepared: PreparedData,
+    run_folder: RunFolder,
+    seconds: float,
+    validated: RunFolder | None,
+) -> Recommender:
+    """Measure the best model on validation and write the model folder."""
+    if not trainer.args.load_best_model_at_end:
+        trainer.keep_average()
+    lost = [name for name, weights in folder.model.named_parameters() if not torch.isfinite(weights).all()]
+    if lost:
+        raise ValueError(
+            f"Training ended in weights that are no numbers ({len(lost)} of them, first {lost[0]!r}). Take a lower "
+            f"learning_rate than {trainer.args.learning_rate:g}, or a lower max_grad_norm."
+        )
+    recommender = Recommender(folder)
+    validation = prepared.dataset["validation"]
+    folder.metrics = {
+        "dataset": prepared.report["source"]["name"],
+        "split": prepared.report["split"]["name"],
+        "num_items": prepared.report["num_items"],
+        "num_users": prepared.report["num_users"],
+        "protocol": PROTOCOL,
+        "validation": recommender.evaluate(validation) if len(validation) else {},
+        "train": {
+            "seconds": round(seconds, 1),
+            "epochs": trainer.state.epoch,
+            "interactions_per_second": round(int(trainer.num_targets) / seconds),
+            "resumed_at_step": trainer.resumed_at_step,
+            "peak_memory_mb": round(peak_memory_mb(trainer.args.device)),
+            "parameters": sum(parameter.numel() for parameter in folder.model.parameters()),
+            "seed": trainer.args.seed,
+        },
+    }
+    if validated is not None:
+        chosen = read_json(validated.model / "metrics.json")
+        folder.metrics["validation"] = chosen["validation"]
+        folder.metrics["train"]["refit"] = {"validated_on": chosen["split"], "epochs": validated.best_epoch()}
+    if trainer.args.should_save:
+        recommender.save_pretrained(run_folder.model)
+        run_folder.finish(trainer.state)
+        logger.info("the model is in %s", run_folder.model)
+    trainer.accelerator.wait_for_everyone()
+    return recommender
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """Let a run speak on stderr, unless the program has set up logging of its own."""
+    package = logging.getLogger("seqrec")
+    handler = None
+    if not package.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        package.addHandler(handler)
+        package.setLevel(logging.INFO)
+    try:
+        with without_file_bars():
+            yield
+    finally:
+        if handler is not None:
+            package.removeHandler(handler)
+            package.setLevel(logging.NOTSET)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a while, unless the user has."""
+    ours = os.environ.setdefault(name, value) is value
+    try:
+        yield
+    finally:
+        if ours:
+            os.environ.pop(name, None)
