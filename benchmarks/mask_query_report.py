@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from mask_query import ARMS, DATA, SIMILARITIES, Run
 from matplotlib.figure import Figure
-from quality import ROOT, TITLES, spread
+from quality import ROOT, TITLES
 
 from seqrec.folders import written_whole_file
 from seqrec.metrics import paired_difference
@@ -30,11 +30,13 @@ class Finished(NamedTuple):
     """What a run left.
 
     Attributes:
+        seed: Its seed.
         seconds: Processor time of training at each evaluation.
         values: Validation NDCG@10 there.
         test: NDCG@10 of each user.
     """
 
+    seed: int
     seconds: np.ndarray
     values: np.ndarray
     test: np.ndarray
@@ -66,30 +68,40 @@ def read(folder: Path, data: str, similarity: str, seeds: list[int]) -> dict[str
                 rows = [entry for entry in trainer_log(run) if "eval_ndcg@10" in entry]
                 seconds, values = ([row[key] for row in rows] for key in ("cpu_seconds", "eval_ndcg@10"))
                 test = ndcg_at_k(np.load(run / "ranks.npz")["test"].astype(np.int64), 10)
-                arms.setdefault(arm, []).append(Finished(np.array(seconds), np.array(values), test))
+                arms.setdefault(arm, []).append(Finished(seed, np.array(seconds), np.array(values), test))
     return arms
 
 
 def table(arms: dict[str, list[Finished]]) -> str:
     """Return the table of one data set and similarity."""
-    lines = [["query", "validation", "at CPU-s", "CPU-s to 95 % of plain", "test", "test - plain", "test - causal"]]
+    lines = [["query", "seeds", "validation", "at CPU-s", "CPU-s to 95 % of plain", "test", "- plain", "- causal"]]
     lines.append(["---"] * len(lines[0]))
     plain = statistics.mean(run.values.max() for run in arms["plain"]) if "plain" in arms else np.inf
     for arm, runs in arms.items():
         best = [float(run.values.max()) for run in runs]
         at = statistics.mean(run.seconds[run.values.argmax()] for run in runs)
-        reached = statistics.mean(run.first_at(SHARE * plain) for run in runs)
-        compared = [difference(runs, arms.get(other)) if other != arm else "" for other in ("plain", "causal")]
+        times = [time for run in runs if np.isfinite(time := run.first_at(SHARE * plain))]
+        reached = f"{statistics.mean(times):,.0f}" if len(times) == len(runs) else f"{len(times)} of {len(runs)} do"
+        compared = [difference(runs, arms.get(other, [])) if other != arm else "" for other in ("plain", "causal")]
         test = spread([float(run.test.mean()) for run in runs])
-        lines.append([arm, spread(best), f"{at:,.0f}", f"{reached:,.0f}", test, *compared])
+        lines.append([arm, str(len(runs)), spread(best), f"{at:,.0f}", reached, test, *compared])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def difference(runs: list[Finished], others: list[Finished] | None) -> str:
-    """Return the paired difference on test, each user's value the mean over seeds."""
-    if not others:
+def spread(values: list[float]) -> str:
+    """Return mean and standard deviation."""
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{deviation}"
+
+
+def difference(runs: list[Finished], others: list[Finished]) -> str:
+    """Return the paired difference on test, each user's value the mean over the seeds that both have."""
+    values, other_values = ({run.seed: run.test for run in of_arm} for of_arm in (runs, others))
+    seeds = sorted(values.keys() & other_values.keys())
+    if not seeds:
         return ""
-    found = paired_difference(*(np.mean([run.test for run in of_arm], axis=0) for of_arm in (runs, others)))
+    means = [np.mean([of_seed[seed] for seed in seeds], axis=0) for of_seed in (values, other_values)]
+    found = paired_difference(*means)
     low, high = found.interval
     return f"{found.difference:+.4f} [{low:+.4f}, {high:+.4f}], p {found.p_value:.4f}"
 

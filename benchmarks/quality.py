@@ -22,6 +22,8 @@ from typing import Any
 import yaml
 
 from seqrec.folders import read_json, written_whole_file
+from seqrec.report import results_of_runs
+from seqrec.tables import runs_table
 
 ROOT = Path(__file__).parent.parent
 BENCH = ROOT.parent / "shared" / "bench"
@@ -32,6 +34,7 @@ TITLES = {
     "movielens-1m": "MovieLens-1M, items with fewer than 5 ratings removed: 6,040 users, 3,416 items",
     "movielens-100k": "MovieLens-100K, 5-core: 943 users, 1,349 items",
 }
+HEADER = "| ranker | NDCG@10 | HR@10 | NDCG@10, seen included | HR@10, seen included |"
 BASELINES = ("popularity", "item-kNN", "content-kNN")
 
 
@@ -72,6 +75,9 @@ ROWS = (
 
 def main(options: argparse.Namespace) -> None:
     """Do what is not done yet, then write the tables."""
+    absent = [row.config for row in ROWS if row.config and not (ROOT / "configs" / f"{row.config}.yaml").is_file()]
+    if absent:
+        raise FileNotFoundError(f"configs/ has no {absent}.")
     if options.cores:
         os.sched_setaffinity(0, options.cores)
     output_dir = options.output_dir.resolve()
@@ -148,38 +154,37 @@ def results(output_dir: Path, seeds: Sequence[int]) -> str:
 
 
 def table(data: str, output_dir: Path, seeds: Sequence[int], published: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table of one data set."""
-    titles = ["model", "mask", "HR@10", "NDCG@10", "HR@10, seen included", "NDCG@10, seen included"]
-    lines = [[*titles, "validation NDCG@10", "training min", "source"], ["---"] * 9]
+    """Return the table of one data set: baselines, ours, then theirs."""
+    runs, notes = {}, {}
     for row in ROWS:
-        runs = [read_json(output_dir / row.run(seed) / "model" / "metrics.json") for seed in seeds]
-        measured = [run for run in runs if "test" in run]
+        folders = [output_dir / row.run(seed) for seed in seeds]
+        finished = {folder: read_json(folder / "model" / "metrics.json") for folder in folders}
+        measured = [folder for folder, metrics in finished.items() if "test" in metrics]
         if row.data == data and measured:
-            lines.append(own_cells(row, measured))
-    for result in sorted(published, key=lambda result: -result["ndcg"]):
-        included = result["seen"] == "included"
-        values = [f"{result['hr']:.4f}", f"{result['ndcg']:.4f}"]
-        cells = ["", "", *values] if included else [*values, "", ""]
-        unsaid = " (filter not said)" if result["seen"] == "not said" else ""
-        lines.append([result["model"] + unsaid, result["mask"], *cells, "", "", result["source"]])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            name = f"**seqrec, {row.mask}, {row.name}**"
+            runs[name], notes[name] = measured, note(row, [finished[folder] for folder in measured])
+    lines = runs_table(results_of_runs(runs)).splitlines() if runs else [HEADER, "|---|---|---|---|---|"]
+    names = [line.split("|")[1].strip() for line in lines]
+    ends = ["source", "---", *(notes.get(name, "baseline, 95 % interval over users") for name in names[2:])]
+    rows = [f"{line} {end} |" for line, end in zip(lines, ends, strict=True)]
+    return "\n".join(rows + [published_row(result) for result in sorted(published, key=lambda r: -r["ndcg"])])
 
 
-def own_cells(row: Row, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the cells of one of our rows."""
-    cells = [f"**seqrec, {row.name}**", row.mask]
-    for part in ("exclude_seen", "include_seen"):
-        cells += [spread([run["test"][part][name] for run in runs]) for name in ("hr@10", "ndcg@10")]
-    cells.append(spread([run["validation"]["exclude_seen"]["ndcg@10"] for run in runs]))
-    minutes = statistics.mean(run["train"]["seconds"] for run in runs) / 60
+def note(row: Row, metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Return what stands beside one of our rows."""
     config = f"`configs/{row.config}.yaml`" if row.config else "nothing named but files"
-    return [*cells, f"{minutes:.0f}", f"{config}, {len(runs)} seed(s)"]
+    minutes = statistics.mean(of_run["train"]["seconds"] for of_run in metrics) / 60
+    validation = statistics.mean(of_run["validation"]["exclude_seen"]["ndcg@10"] for of_run in metrics)
+    return f"{config}, {len(metrics)} seed(s), validation NDCG@10 {validation:.4f}, {minutes:.0f} min"
 
 
-def spread(values: Sequence[float]) -> str:
-    """Return mean and standard deviation."""
-    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.4f}{deviation}"
+def published_row(result: Mapping[str, Any]) -> str:
+    """Return the row of a published result."""
+    values = [f"{result['ndcg']:.4f}", f"{result['hr']:.4f}"]
+    cells = ["", "", *values] if result["seen"] == "included" else [*values, "", ""]
+    unsaid = "; whether seen items are excluded is not said" if result["seen"] == "not said" else ""
+    line = [f"{result['model']}, {result['mask']}", *cells, result["source"] + unsaid]
+    return f"| {' | '.join(line)} |"
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def set_catalogue(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
 
 
 def encode_new_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return the vectors that items would have in the catalogue (items, hidden), without adding them."""
+    """Return the vectors that items would have in the catalogue (items, width), without adding them."""
     _require_content(folder.model, "encode_items of rows")
     items = read_rows(rows, reading)
     content = _content_of_all(folder.model, items, reading)

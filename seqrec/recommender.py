@@ -170,7 +170,7 @@ class Recommender:
         return results
 
     def encode_history(self, histories: Histories, on_unknown_items: UnknownItems = "warn") -> npt.NDArray[np.float32]:
-        """Return one vector a history (histories, hidden); its dot product with an item's vector is the score."""
+        """Return one vector a history (histories, width); its dot product with an item's vector is the score."""
         tokens = self._ids.lists(histories, "histories", on_unknown_items, with_removed=True)
         vectors = np.empty((len(tokens), self.model.config.vector_size), dtype=np.float32)
         for rows, _ in self._groups(tokens, None):
@@ -182,7 +182,7 @@ class Recommender:
     def encode_items(
         self, items: Sequence[str] | Tabular | None = None, **reading: Unpack[ReadingOptions]
     ) -> npt.NDArray[np.float32]:
-        """Return one vector an item (items, hidden), of the whole catalogue in the order of `items` by default.
+        """Return one vector an item (items, width), of the whole catalogue in the order of `items` by default.
 
         Args:
             items: Item ids, or rows of items that need not be in the catalogue, as `add_items` takes them.

@@ -44,13 +44,13 @@ class StoredContent(nn.Module, ABC):
             setattr(self, name, new)
 
     def forward(self, rows: Rows) -> torch.Tensor:
-        """Return the vectors (count, hidden) of rows as `rows` or `prepare` give them."""
+        """Return the vectors (count, width) of rows as `rows` or `prepare` give them."""
         *content, present = rows
         return torch.where(present[:, None], self.project(*content), self.missing)
 
     @abstractmethod
     def project(self, *content: torch.Tensor) -> torch.Tensor:
-        """Return the vectors (count, hidden) of content that is there."""
+        """Return the vectors (count, width) of content that is there."""
 
 
 class ContentProjection(StoredContent):

@@ -37,7 +37,7 @@ class ItemEmbeddings(nn.Module):
         self.gates = nn.ModuleList([nn.Linear(width, width) for _ in range(config.ensemble_size * gated)])
 
     def forward(self, tokens: torch.Tensor | slice = ALL) -> torch.Tensor:
-        """Return the vectors (..., hidden) of tokens of any shape, or (count, hidden) of a stretch of them, or of all.
+        """Return the vectors (..., width) of tokens of any shape, or (count, width) of a stretch of them, or of all.
 
         Where ids are dropped in training, one draw serves a whole call.
         """
@@ -50,13 +50,13 @@ class ItemEmbeddings(nn.Module):
         return torch.where((numbers >= self.config.num_trained)[:, None], placed, vectors)
 
     def _placed(self, own: torch.Tensor, nearest: Nearest) -> torch.Tensor:
-        """The vectors (count, hidden) of new items among their neighbours."""
+        """The vectors (count, width) of new items among their neighbours."""
         assert self.neighbours is not None
         tokens, places = torch.unique(nearest.tokens, return_inverse=True)
         return self.neighbours.place(own, nearest, self._own(tokens)[places])
 
     def _own(self, tokens: torch.Tensor | slice) -> torch.Tensor:
-        """The vectors (count, hidden) that the id table and content give."""
+        """The vectors (count, width) that the id table and content give."""
         numbers = self._numbers(tokens)
         is_item = numbers >= self.config.num_special_tokens
         has_id = numbers < len(self.ids.weight)
@@ -70,7 +70,7 @@ class ItemEmbeddings(nn.Module):
         return self._fuse(ids, has_id, is_item, [part(part.rows(tokens)) for part in self._parts()])
 
     def encode(self, rows: Mapping[str, Rows]) -> torch.Tensor:
-        """Return the vectors (count, hidden) of items that are not in the catalogue, by the rows of each modality."""
+        """Return the vectors (count, width) of items that are not in the catalogue, by the rows of each modality."""
         contents = [part(rows[modality]) for modality, part in self.content.items()]
         is_item = torch.ones(len(contents[0]), dtype=torch.bool, device=contents[0].device)
         own = self._fuse(torch.zeros_like(contents[0]), ~is_item, is_item, contents)
@@ -146,7 +146,7 @@ class ItemEmbeddings(nn.Module):
         return tokens
 
     def _id_rows(self, tokens: torch.Tensor | slice, has_id: torch.Tensor) -> torch.Tensor:
-        """Id embeddings (count, hidden), zero where there are none."""
+        """Id embeddings (count, width), zero where there are none."""
         table = self.ids.weight
         if isinstance(tokens, slice):
             rows = table[tokens]
@@ -159,12 +159,12 @@ class ItemEmbeddings(nn.Module):
     def _fuse(
         self, ids: torch.Tensor, has_id: torch.Tensor, is_item: torch.Tensor, contents: list[torch.Tensor]
     ) -> torch.Tensor:
-        """Join all sources, each (count, hidden), of tokens; special tokens have no content."""
+        """Join all sources, each (count, width), of tokens; special tokens have no content."""
         contents = [vectors * is_item[:, None] for vectors in contents]
         if not len(self.gates):
             return sum(contents, start=ids)
         sources = ([ids] if self.config.use_item_ids else []) + contents
-        stacked = torch.stack(sources, dim=1)  # (count, sources, hidden)
+        stacked = torch.stack(sources, dim=1)  # (count, sources, width)
         there = is_item[:, None].expand(-1, len(sources)).clone()
         if self.config.use_item_ids:
             there[:, 0] = has_id

@@ -56,12 +56,12 @@ class ContentNeighbours(nn.Module):
             setattr(self, name, new)
 
     def place(self, own: torch.Tensor, nearest: Nearest, trained: torch.Tensor) -> torch.Tensor:
-        """Return the vectors (items, hidden) of new items.
+        """Return the vectors (items, width) of new items.
 
         Args:
-            own: (items, hidden), what their content alone gives; it stays where an item has no neighbours.
+            own: (items, width), what their content alone gives; it stays where an item has no neighbours.
             nearest: Their neighbours.
-            trained: (items, neighbours, hidden), the vectors of these.
+            trained: (items, neighbours, width), the vectors of these.
         """
         there = nearest.tokens > 0
         weights = (nearest.closeness.float() / SHARPNESS).masked_fill(~there, -1e4).softmax(dim=1).to(own)

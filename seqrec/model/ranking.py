@@ -19,7 +19,7 @@ class Ranking(NamedTuple):
 class Catalogue(NamedTuple):
     """What is ranked."""
 
-    vectors: torch.Tensor  # (vocab, hidden), as scores read them
+    vectors: torch.Tensor  # (vocab, width), as scores read them
     rankable: torch.Tensor  # (vocab,), False for special tokens and what lists may not hold
 
 
@@ -30,7 +30,7 @@ def best_items(
     k: int,
     candidates: torch.Tensor | None = None,
 ) -> Ranking:
-    """Return the k best items of each query (batch, hidden).
+    """Return the k best items of each query (batch, width).
 
     Args:
         queries: One vector a history.
@@ -55,7 +55,7 @@ def ranks_of(
     """Return the rank of each target (batch,), ties against it, and whether it can be ranked at all (batch,)."""
     inside = (targets >= 0) & (targets < len(catalogue.vectors))
     place = torch.where(inside, targets, 0)
-    vectors = catalogue.vectors[place]  # (batch, hidden)
+    vectors = catalogue.vectors[place]  # (batch, width)
     target_scores = (queries @ vectors.T).diagonal()  # as all others are made, also in half precision
     target_scores = target_scores.masked_fill(~(inside & catalogue.rankable[place]), float("-inf"))
     for ids in left_out:
