@@ -64,6 +64,8 @@ MODEL_SETTINGS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
     "item_dropout_prob",
+    "transition_size",
+    "transition_weight",
     "use_item_ids",
     "fusion",
     "id_dropout_prob",

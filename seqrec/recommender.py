@@ -147,7 +147,7 @@ class Recommender:
         return Dataset.from_dict(columns)
 
     def similar_items(self, item_ids: Sequence[str], k: int = 10) -> list[list[dict[str, Any]]]:
-        """Return the k most similar other items of each item, by the cosine of their vectors.
+        """Return the k most similar other items of each item, by the cosine of their learned vectors.
 
         An item of which nothing is known is like none.
 
@@ -157,7 +157,8 @@ class Recommender:
         _check_k(k)
         tokens = torch.tensor(self._ids.known(item_ids), dtype=torch.long)
         with torch.no_grad():
-            vectors = torch.nn.functional.normalize(self.model.encode_items(), dim=-1)
+            learned = self.model.encode_items()[:, : self.model.config.vector_size]
+            vectors = torch.nn.functional.normalize(learned, dim=-1)
             unrankable = ~self.model.model.items.rankable()
         results = []
         for token in tokens.tolist():
@@ -172,7 +173,7 @@ class Recommender:
     def encode_history(self, histories: Histories, on_unknown_items: UnknownItems = "warn") -> npt.NDArray[np.float32]:
         """Return one vector a history (histories, width); its dot product with an item's vector is the score."""
         tokens = self._ids.lists(histories, "histories", on_unknown_items, with_removed=True)
-        vectors = np.empty((len(tokens), self.model.config.vector_size), dtype=np.float32)
+        vectors = np.empty((len(tokens), self.model.config.score_size), dtype=np.float32)
         for rows, _ in self._groups(tokens, None):
             with torch.no_grad():
                 encoded = self.model.encode_history(**self._batch([tokens[row] for row in rows]))

@@ -4,13 +4,13 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
+from seqrec.counting import truncated_svd
 from seqrec.data.collation import TrainingWindows
 from seqrec.model import SeqRecForNextItem
 
 REACH = 8  # places between two items that still count as near
 CONTEXT_POWER = 0.75  # smooths the frequency of what stands near (Levy et al., TACL 2015, 3.1)
 NEGLIGIBLE = 1e-6  # singular values below this share of the largest are rounding
-OVERSAMPLING, POWER_ITERATIONS = 16, 4  # of the truncated decomposition
 
 
 @torch.no_grad()
@@ -59,17 +59,10 @@ def cooccurrence_vectors(items: np.ndarray, sizes: np.ndarray, num_items: int, w
 
 
 def leading_directions(matrix: csr_array, width: int, seed: int) -> np.ndarray:
-    """Return U S^(1/2) of a truncated singular value decomposition (rows, width or fewer), the same for the same seed.
-
-    By random projection and power iterations (Halko, Martinsson and Tropp, SIAM Review 2011, 5.4 and 5.1).
-    """
-    basis = np.random.default_rng(seed).normal(size=(matrix.shape[1], min(width + OVERSAMPLING, *matrix.shape)))
-    for _ in range(POWER_ITERATIONS):
-        basis = np.linalg.qr(matrix.T @ np.linalg.qr(matrix @ basis).Q).Q
-    basis = np.linalg.qr(matrix @ basis).Q
-    left, values, _ = np.linalg.svd((matrix.T @ basis).T, full_matrices=False)
-    found = values[:width] > NEGLIGIBLE * values.max(initial=0.0)
-    return (basis @ left * np.sqrt(values))[:, :width][:, found]
+    """Return U S^(1/2) of a truncated decomposition (rows, width or fewer), the same for the same seed."""
+    left, values, _ = truncated_svd(matrix, width, seed)
+    found = values > NEGLIGIBLE * values.max(initial=0.0)
+    return (left * np.sqrt(values))[:, found]
 
 
 def nearness(items: np.ndarray, sizes: np.ndarray, num_items: int) -> csr_array:

@@ -45,9 +45,12 @@ def trained(folders, toy_settings, toy_interactions, with_taste, tmp_path_factor
     return train
 
 
-@pytest.fixture(params=["sum", "gate"])
+@pytest.fixture(
+    params=[{"fusion": "sum"}, {"fusion": "gate"}, {"fusion": "gate", "ensemble_size": 2, "transition_size": 4}],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
 def recommender(trained, request):
-    return trained(request.param, fusion=request.param, id_dropout_prob=0.2)
+    return trained(str(request.param), **request.param, id_dropout_prob=0.2)
 
 
 def ids(lists):

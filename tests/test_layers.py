@@ -11,7 +11,7 @@ PACKAGE = Path(seqrec.__file__).parent
 LAYERS = [
     ["extras", "fetching", "finding", "folders", "item_ids", "launching", "machine", "metrics", "model", "ranker"],
     ["data"],
-    ["tokenization"],
+    ["counting", "tokenization"],
     ["content", "evaluation", "model_folder", "run_folder", "starting"],
     ["baselines", "data_arguments"],
     ["arguments", "item_content", "item_rows"],

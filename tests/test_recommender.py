@@ -250,6 +250,7 @@ def test_the_model_folder_holds_what_the_contract_names(recommender, tmp_path):
         "configuration_seqrec.py",
         "embeddings.py",
         "encoder.py",
+        "transitions.py",
         "blocks.py",
         "losses.py",
         "modeling_seqrec.py",

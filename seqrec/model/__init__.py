@@ -5,8 +5,9 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .attention import chunked_attention
 from .configuration_seqrec import SeqRecConfig
+from .encoder import SeqRecModel
 from .losses import Sampling, Softmax
-from .modeling_seqrec import NextItemOutput, SeqRecForNextItem, SeqRecModel
+from .modeling_seqrec import NextItemOutput, SeqRecForNextItem
 from .pipeline_seqrec import TASK, NextItemPipeline
 from .ranking import Ranking
 

@@ -20,6 +20,8 @@ MOST_PARTS = (
     256  # blocks of an encoder, and encoders: a model of more would fill the memory before anything refuses it
 )
 
+MOST_DIRECTIONS = 4096
+
 
 @strict
 class SeqRecConfig(PreTrainedConfig):
@@ -43,6 +45,9 @@ class SeqRecConfig(PreTrainedConfig):
             newest item's own state, without any [MASK] (`newest`, which learns by `last_item` alone).
         similarity: `dot` product of state and item vector, or `cosine` divided by `temperature`.
         temperature: Divisor of cosine scores; unused by `dot`.
+        transition_size: Width of what is counted beside what encoders learn: which items follow which; 0 for nothing.
+        transition_weight: By what that is multiplied before it is added to the scores; training chooses it on
+            validation, where there is any.
         use_item_ids: Whether trained items have an embedding of their own, beside their content.
         num_trained_tokens: Tokens that training saw, special ones included; those after them have content alone.
             All of them by default.
@@ -82,6 +87,8 @@ class SeqRecConfig(PreTrainedConfig):
     mask_query: Literal["plain", "previous", "neighbours", "shifted", "newest"] = "neighbours"
     similarity: Literal["dot", "cosine"] = "cosine"
     temperature: float = 0.05
+    transition_size: int = 0
+    transition_weight: float = 1.0
     use_item_ids: bool = True
     num_trained_tokens: int | None = None
     content_sizes: dict[str, list[int]] | None = None
@@ -122,6 +129,11 @@ class SeqRecConfig(PreTrainedConfig):
                 f"hidden_size={self.hidden_size} cannot be shared by num_attention_heads={self.num_attention_heads}; "
                 "choose a multiple."
             )
+        if not 0 <= self.transition_size <= MOST_DIRECTIONS or (self.transition_size and not self.use_item_ids):
+            raise ValueError(
+                f"transition_size={self.transition_size} must be at least 0 and at most {MOST_DIRECTIONS}, and 0 "
+                "where use_item_ids is false: what is counted belongs to the items of training."
+            )
         if self.vocab_size <= self.num_special_tokens:
             raise ValueError(
                 f"vocab_size={self.vocab_size} leaves no item beside {self.num_special_tokens} special tokens."
@@ -160,6 +172,7 @@ class SeqRecConfig(PreTrainedConfig):
             "layer_norm_eps": 1e-12,
             "initializer_range": 0.0,
             "new_item_scale": 0.0,
+            "transition_weight": 0.0,
         }.items():
             if not least <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)} must be a number of at least {least:g}.")
@@ -188,6 +201,11 @@ class SeqRecConfig(PreTrainedConfig):
     def vector_size(self) -> int:
         """Width of item vectors and states, those of all encoders side by side."""
         return self.hidden_size * self.ensemble_size
+
+    @property
+    def score_size(self) -> int:
+        """Width of the vectors whose products are scores: those of all encoders, and what is counted."""
+        return self.vector_size + self.transition_size
 
     @property
     def num_trained(self) -> int:

@@ -74,7 +74,7 @@ class ItemEmbeddings(nn.Module):
         contents = [part(rows[modality]) for modality, part in self.content.items()]
         is_item = torch.ones(len(contents[0]), dtype=torch.bool, device=contents[0].device)
         own = self._fuse(torch.zeros_like(contents[0]), ~is_item, is_item, contents)
-        nearest = self._nearest(rows)
+        nearest = self.nearest_to(rows)
         return own if nearest is None else self._placed(own, nearest)
 
     @torch.no_grad()
@@ -89,7 +89,7 @@ class ItemEmbeddings(nn.Module):
         new, changed = tokens[tokens >= self.config.num_trained], tokens[tokens < self.config.num_trained]
         if len(changed) and len(new) < self.config.vocab_size - self.config.num_trained:
             new = torch.cat([new, self._beside(changed)]).unique()
-        nearest = self._nearest({modality: part.rows(new) for modality, part in self._compared().items()})
+        nearest = self.nearest_to({modality: part.rows(new) for modality, part in self._compared().items()})
         if nearest is not None:
             self.neighbours.put(new, nearest)
 
@@ -105,8 +105,8 @@ class ItemEmbeddings(nn.Module):
         closer = near.closeness.amax(dim=1) > had.closeness.masked_fill(had.tokens == 0, -1).amin(dim=1)
         return new[closer | torch.isin(had.tokens, changed).any(dim=1)]
 
-    def _nearest(self, rows: Mapping[str, Rows]) -> Nearest | None:
-        """The trained items whose content is nearest to rows; None where the model places no items by neighbours."""
+    def nearest_to(self, rows: Mapping[str, Rows]) -> Nearest | None:
+        """Return the trained items whose content is nearest to rows; None where none are placed by neighbours."""
         first, end = self.config.num_special_tokens, self.config.num_trained
         compared = self._compared()
         if self.neighbours is None or end == first:
@@ -193,6 +193,23 @@ def positions_from_newest(segments: torch.Tensor) -> torch.Tensor:
     nearest = torch.cat([last.expand_as(nearest[:, :1]), nearest[:, :-1]], dim=1)
     newest = torch.where(read & (nearest != from_right), newer, 0).cummax(1).values
     return (newer - newest).flip(1)
+
+
+def newest_read(
+    input_ids: torch.Tensor, read: torch.Tensor, longest: int, mask_token_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Move what is read to the right end, cut off what is too old, and put a [MASK] where nothing is read.
+
+    >>> newest_read(torch.tensor([[7, 8, 9], [7, 8, 9]]), torch.tensor([[True, True, False], [False] * 3]), 2, 2)
+    (tensor([[7, 8],
+            [8, 2]]), tensor([[1, 1],
+            [0, 1]]))
+    """
+    order = read.long().argsort(dim=1, stable=True)[:, -longest:]
+    input_ids, read = input_ids.gather(1, order), read.gather(1, order)
+    input_ids[:, -1] = torch.where(read[:, -1], input_ids[:, -1], mask_token_id)
+    read[:, -1] = True
+    return input_ids, read.long()
 
 
 def nearest_visible(visible: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:

@@ -6,20 +6,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
-from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import ModelOutput
-from transformers.utils.output_capturing import capture_outputs
 
-from .attention import AttentionBias, SeqRecAttention, asked_places
-from .blocks import SeqRecLayer
+from .attention import asked_places
 from .configuration_seqrec import ATTRIBUTES, SeqRecConfig
-from .content import Rows, StoredContent
-from .embeddings import ItemEmbeddings, positions_from_newest
-from .encoder import Encoder
+from .content import Rows
+from .embeddings import newest_read
+from .encoder import SeqRecModel, SeqRecPreTrainedModel
 from .losses import Softmax, sample_candidates, softmax_cross_entropy
 from .ranking import Catalogue, Ranking, best_items, ranks_of
+from .transitions import Transitions
 
 ITEMS_AT_ONCE = 2**16  # item vectors are made so many at a time where no gradient needs them whole
 
@@ -37,80 +33,6 @@ class NextItemOutput(ModelOutput):
     logits: torch.Tensor | None = None
 
 
-class SeqRecPreTrainedModel(PreTrainedModel):
-    """Initial weights and what the encoder supports."""
-
-    config: SeqRecConfig
-    config_class = SeqRecConfig
-    base_model_prefix = "model"
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["SeqRecLayer"]
-    _supports_sdpa = True
-    _can_record_outputs = {"hidden_states": SeqRecLayer, "attentions": SeqRecAttention}
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, AttentionBias) and module.distances is not None:
-            init.zeros_(module.distances.weight)
-        if isinstance(module, StoredContent):
-            init.zeros_(module.missing)
-
-
-class SeqRecModel(SeqRecPreTrainedModel):
-    """The encoders: a history of tokens in, one state a place out, theirs side by side."""
-
-    def __init__(self, config: SeqRecConfig) -> None:
-        super().__init__(config)
-        self.items = ItemEmbeddings(config)
-        self.encoders = nn.ModuleList([Encoder(config) for _ in range(config.ensemble_size)])
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the id embedding, one row a token."""
-        return self.items.ids
-
-    @capture_outputs  # type: ignore[untyped-decorator]
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        places: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> BaseModelOutput:
-        """Encode histories.
-
-        Args:
-            input_ids: (batch, length) tokens, oldest first.
-            attention_mask: (batch, length), 0 for padding. Several histories may share a row: number them 1, 2, ...;
-                none sees another, and positions count within each.
-            inputs_embeds: (batch, length, width), the item vector of each token where the caller has them already;
-                `width` is that of all encoders together.
-            places: (batch, count), the only places whose states are wanted, as (batch, count, width): the last layer
-                then leaves out the others.
-            **kwargs: `output_hidden_states` and `output_attentions`, read by transformers' output capturing: of
-                several encoders one after the other.
-        """
-        segments = self._segments(input_ids, attention_mask)  # (batch, length), 0 where nothing is read
-        vectors = self.items(input_ids) if inputs_embeds is None else inputs_embeds
-        positions = positions_from_newest(segments)
-        parts = zip(self.encoders, vectors.chunk(len(self.encoders), dim=-1), strict=True)
-        states = [encoder(part, input_ids, segments, positions, places) for encoder, part in parts]
-        return BaseModelOutput(last_hidden_state=torch.cat(states, dim=-1))  # (batch, length or count, width)
-
-    def _segments(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """The history of each place; what cannot be read and what is older than the window count as nothing."""
-        segments = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(input_ids.dtype)
-        segments = segments * self.is_read(input_ids)
-        return segments * (positions_from_newest(segments) < self.config.max_position_embeddings)
-
-    def is_read(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Say of each token whether it is read: not padding, unknown, or an item of which nothing is known."""
-        read = (input_ids != self.config.pad_token_id) & (input_ids != self.config.unk_token_id)
-        return read & self.items.has_vector(input_ids)
-
-
 class SeqRecForNextItem(SeqRecPreTrainedModel):
     """The recommender: states times item vectors, over exactly the asked positions.
 
@@ -121,6 +43,7 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
     def __init__(self, config: SeqRecConfig) -> None:
         super().__init__(config)
         self.model = SeqRecModel(config)
+        self.transitions = Transitions(config) if config.transition_size else None
         self.softmax = Softmax()
         self._item_cache: tuple[list[Any], torch.Tensor, Catalogue] | None = None
         self.post_init()
@@ -207,7 +130,11 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         if self.config.asks_before_mask and input_ids.shape[1] > 1:
             place = place - attention_mask[:, -2:-1]  # a lone [MASK] has nothing before it
         hidden = self.model(input_ids, attention_mask, inputs_embeds, place).last_hidden_state
-        return self._scaled_states(hidden[:, 0])
+        states = self._scaled_states(hidden[:, 0])
+        if self.transitions is None:
+            return states
+        followed = self.transitions.of_histories(input_ids, attention_mask, self.model.items.neighbours)
+        return torch.cat([states, (self.config.transition_weight * followed).to(states.dtype)], dim=1)
 
     def encode_items(self) -> torch.Tensor:
         """Return one vector a token (vocab, width); the model's own, kept between calls: copy before changing it."""
@@ -220,22 +147,31 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         Args:
             rows: What each modality would store of them, as its `prepare` gives it.
         """
-        return self._scaled_items(self.model.items.encode(rows), first_new=0)
+        nearest = self.model.items.nearest_to(rows) if self.transitions is not None else None
+        following = None if self.transitions is None or nearest is None else self.transitions.of_new_items(nearest)
+        return self._scored_items(self.model.items.encode(rows), following, first_new=0)
 
     def _item_vectors(self) -> tuple[torch.Tensor, Catalogue]:
         """Token vectors as histories and as scores read them; without gradients kept until a weight changes."""
         items = self.model.items
         if torch.is_grad_enabled():
             vectors = items()
-            return vectors, Catalogue(self._scaled_items(vectors, self.config.num_trained), items.rankable())
-        tensors = [*items.parameters(), *items.buffers()]
+            return vectors, Catalogue(self._scored_items(vectors, self._following()), items.rankable())
+        tensors = [*items.parameters(), *self.buffers()]
         version = [(t.data_ptr(), t.dtype, t.device, -1 if t.is_inference() else t._version) for t in tensors]
         if self._item_cache is None or self._item_cache[0] != version:
             starts = range(0, self.config.vocab_size, ITEMS_AT_ONCE)
             vectors = torch.cat([items(slice(start, start + ITEMS_AT_ONCE)) for start in starts])
-            scaled = self._scaled_items(vectors, self.config.num_trained)
-            self._item_cache = version, vectors, Catalogue(scaled, items.rankable())
+            scored = self._scored_items(vectors, self._following())
+            self._item_cache = version, vectors, Catalogue(scored, items.rankable())
         return self._item_cache[1:]
+
+    def _following(self) -> torch.Tensor | None:
+        """What is counted of all tokens (vocab, size) as items that may follow."""
+        if self.transitions is None:
+            return None
+        tokens = torch.arange(self.config.vocab_size, device=self.transitions.after.device)
+        return self.transitions.of_items(tokens, self.model.items.neighbours)
 
     @torch.no_grad()
     def resize_catalogue(self, vocab_size: int) -> None:
@@ -312,29 +248,37 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
     def _newest(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Move what is read to the right end, cut off what is too old, and put a [MASK] where nothing is read."""
+        """The newest places of histories that are read, and which those are."""
         if input_ids.shape[1] == 0:
             input_ids = input_ids.new_full((len(input_ids), 1), self.config.pad_token_id)
             attention_mask = None
-        known = self.model.is_read(input_ids)
+        read = self.model.is_read(input_ids)
         if attention_mask is not None:
-            known = known & attention_mask.bool()
-        order = known.long().argsort(dim=1, stable=True)[:, -self.config.max_position_embeddings :]
-        input_ids, known = input_ids.gather(1, order), known.gather(1, order)
-        input_ids[:, -1] = torch.where(known[:, -1], input_ids[:, -1], self.config.mask_token_id)
-        known[:, -1] = True
-        return input_ids, known.long()
+            read = read & attention_mask.bool()
+        return newest_read(input_ids, read, self.config.max_position_embeddings, self.config.mask_token_id)
 
     def _scaled_states(self, states: torch.Tensor) -> torch.Tensor:
         """States (count, width) as they meet item vectors: unit length over the temperature under cosine."""
         return states if self.config.similarity == "dot" else self._unit(states) / self.config.temperature
 
-    def _scaled_items(self, vectors: torch.Tensor, first_new: int | None = None) -> torch.Tensor:
-        """Item vectors (count, width) as they meet states; training saw none from `first_new` on."""
-        scaled = vectors if self.config.similarity == "dot" else self._unit(vectors)
-        if first_new is None or self.config.new_item_scale == 1:
-            return scaled
-        return torch.cat([scaled[:first_new], scaled[first_new:] * self.config.new_item_scale])
+    def _scaled_items(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Item vectors (count, width) as the loss has them meet states."""
+        return vectors if self.config.similarity == "dot" else self._unit(vectors)
+
+    def _scored_items(
+        self, vectors: torch.Tensor, following: torch.Tensor | None, first_new: int | None = None
+    ) -> torch.Tensor:
+        """Item vectors (count, width) as scores read them, with what is counted of them (count, size) beside.
+
+        Training saw none from `first_new` on, by default of the whole catalogue.
+        """
+        scored = self._scaled_items(vectors)
+        if following is not None:
+            scored = torch.cat([scored, following.to(scored.dtype)], dim=1)
+        if self.config.new_item_scale == 1:
+            return scored
+        first_new = self.config.num_trained if first_new is None else first_new
+        return torch.cat([scored[:first_new], scored[first_new:] * self.config.new_item_scale])
 
     def _unit(self, vectors: torch.Tensor) -> torch.Tensor:
         """Vectors (count, width) with each encoder's part at unit length."""

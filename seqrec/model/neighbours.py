@@ -55,7 +55,8 @@ class ContentNeighbours(nn.Module):
             new[: len(old)] = old[:vocab_size]
             setattr(self, name, new)
 
-    def place(self, own: torch.Tensor, nearest: Nearest, trained: torch.Tensor) -> torch.Tensor:
+    @staticmethod
+    def place(own: torch.Tensor, nearest: Nearest, trained: torch.Tensor) -> torch.Tensor:
         """Return the vectors (items, width) of new items.
 
         Args:

@@ -28,6 +28,7 @@ SHAPES = st.fixed_dictionaries(
         "mask_query": st.sampled_from(["plain", "previous", "neighbours", "shifted", "newest"]),
         "relative_position_bias": st.booleans(),
         "ensemble_size": st.integers(1, 3),
+        "transition_size": st.sampled_from([0, 3]),
         "num_attention_heads": st.sampled_from([1, 2]),
         "num_hidden_layers": st.integers(0, 2),
         "max_position_embeddings": st.integers(1, 6),

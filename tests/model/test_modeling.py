@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from seqrec.model import SeqRecConfig, SeqRecForNextItem
-from seqrec.model.modeling_seqrec import SeqRecModel, positions_from_newest
+from seqrec.model.embeddings import positions_from_newest
+from seqrec.model.encoder import SeqRecModel
 
 PAD, UNK, MASK = 0, 1, 2
 LEFT_OUT = -100
@@ -244,6 +245,7 @@ def test_saved_model_gives_the_same_scores(make_model, attention, tmp_path):
         "modeling_seqrec.py",
         "neighbours.py",
         "ranking.py",
+        "transitions.py",
     ]
 
 
