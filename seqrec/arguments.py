@@ -67,6 +67,7 @@ MODEL_SETTINGS = (
     "transition_size",
     "transition_weight",
     "use_item_ids",
+    "content_scale",
     "fusion",
     "id_dropout_prob",
     "new_item_scale",

@@ -45,9 +45,9 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
             f"their columns are {items.column_names}. Pass items with texts, or name image_column, audio_column, "
             "attributes or vector_columns."
         )
-    if arguments.data.content_scale != 1 and not content.vectors:
+    if arguments.model.content_scale and not content.vectors:
         raise ValueError(
-            f"content_scale={arguments.data.content_scale:g} is about vectors of content, and the items have none. "
+            f"content_scale={arguments.model.content_scale} is about vectors of content, and the items have none. "
             "Leave it out, or pass items with texts, images, sounds or vectors."
         )
     if not arguments.model.use_item_ids and (
@@ -69,7 +69,7 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
     )
     model = SeqRecForNextItem(config)
     model.softmax = _softmax(arguments.training, items, num_trained)
-    fit_content(model, content, arguments.data.content_scale)
+    fit_content(model, content)
     model.to(device=arguments.training.device)  # type: ignore[call-arg]
     tokenizer = build_tokenizer(items["item_id"][:], config)
     catalogue = items.select_columns(["item_id", *shown, "count"])

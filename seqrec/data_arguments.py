@@ -104,14 +104,8 @@ class DataArguments:
         default=384, metadata={"help": "Directions kept of each modality's vectors, the loudest ones."}
     )
 
-    content_scale: float = field(
-        default=1.0, metadata={"help": "How loud vectors of content are when training starts, beside item ids."}
-    )
-
     def __post_init__(self) -> None:
         self.mapping()
-        if not 0 < self.content_scale <= 1000:
-            raise ValueError(f"content_scale={self.content_scale} must be above 0 and at most 1000.")
         if self.text_encoder is not None and self.text_encoder.lower() in ("none", ""):
             self.text_encoder = None
         for name in ("min_interactions", "content_components"):

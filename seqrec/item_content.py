@@ -124,21 +124,14 @@ def columns_of(origin: Mapping[str, Any]) -> list[str]:
     return [origin["column"]] if "column" in origin else [*origin["categories"], *origin["numbers"]]
 
 
-def fit_content(model: SeqRecForNextItem, content: ItemContent, scale: float = 1.0) -> None:
-    """Fit what brings content to a model, on the items that training knows, and store the content of all items.
-
-    Args:
-        model: The untrained model.
-        content: Of its catalogue.
-        scale: Root mean squared length of the features: with 1 content starts as loud as an id embedding, and learns
-            at the same pace; with more, items that mean the same stay together for longer.
-    """
+def fit_content(model: SeqRecForNextItem, content: ItemContent) -> None:
+    """Fit what brings content to a model, on the items that training knows, and store the content of all items."""
     first, num_trained = model.config.num_special_tokens, model.config.num_trained
     trained = np.arange(first, model.config.vocab_size) < num_trained
     for modality, of_items in content.vectors.items():
         part: ContentProjection = model.model.items.content[modality]
         mean, rotation = half_whiten(of_items.vectors, of_items.present & trained, part.rotation.shape[1])
-        part.fit(torch.from_numpy(mean), torch.from_numpy(np.ascontiguousarray(rotation * np.float32(scale))))
+        part.fit(torch.from_numpy(mean), torch.from_numpy(np.ascontiguousarray(rotation)))
         features, present = part.prepare(torch.from_numpy(of_items.vectors), torch.from_numpy(of_items.present))
         lengths = features[torch.from_numpy(of_items.present & trained)].float().norm(dim=1)
         part.longest.copy_(lengths.max())

@@ -11,7 +11,7 @@ from seqrec.data_source import is_prepared, load_data, source_of, to_read_twice
 from seqrec.recommender import Recommender
 from seqrec.run_folder import RunFolder
 from seqrec.settings import Arguments, parse_settings
-from seqrec.training_run import course_of, speaking, train_once
+from seqrec.training_run import speaking, train_once
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def _refit(arguments: Arguments, interactions: Tabular | None, items: Tabular | 
     if validated.state.is_file() and resume is not None:
         with arguments.training.main_process_first(desc="preparing data"):
             prepared = load_data(first, interactions, items)
-        validated.check_finished(prepared, course_of(first), arguments.model)
+        validated.check_finished(prepared, first.training.course(), arguments.model)
     else:
         logger.info("refit       1 of 2: a run with held-out items, to choose how long to train")
         train_once(first, interactions, items)

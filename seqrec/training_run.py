@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +73,7 @@ def train_once(
             trainer.add_callback(StopAtEpoch(epochs))
         with chunked_attention(folder.model):
             estimate = estimate_run(trainer)
-        course = course_of(arguments)
+        course = training.course()
         if checkpoint is not None:
             run_folder.check_same(checkpoint, prepared, folder.model.config, course)
         if training.should_save:
@@ -92,11 +91,6 @@ def train_once(
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - start
         return _finish(trainer, folder, prepared, run_folder, seconds, validated)
-
-
-def course_of(arguments: Arguments) -> dict[str, Any]:
-    """Return the settings that may not change when a run is resumed, and that no config of a model holds."""
-    return arguments.training.course() | {"content_scale": arguments.data.content_scale}
 
 
 def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecTrainingArguments) -> SeqRecTrainer:

@@ -21,6 +21,7 @@ MOST_PARTS = (
 )
 
 MOST_DIRECTIONS = 4096
+LOUDEST = 1000
 
 
 @strict
@@ -54,6 +55,8 @@ class SeqRecConfig(PreTrainedConfig):
         content_sizes: Sizes of each modality: `[width, kept features]` of vectors, e.g. `{"text": [384, 256]}`, and
             `{"attributes": [known values, values an item, numbers]}`; empty for ids alone.
         content_encoders: How the content of each modality is made from the columns of an item.
+        content_scale: How loud vectors of content are when training starts, beside item ids: one number, or one for
+            each encoder of an ensemble; 1 by default. The louder, the longer items that mean the same stay together.
         fusion: How content joins an item's vector: `sum`, or `gate`, weights for each dimension and source that a
             learned layer reads from all of them.
         id_dropout_prob: Probability that training switches an item's own embedding off for a step, so that content
@@ -93,6 +96,7 @@ class SeqRecConfig(PreTrainedConfig):
     num_trained_tokens: int | None = None
     content_sizes: dict[str, list[int]] | None = None
     content_encoders: dict[str, dict[str, Any]] | None = None
+    content_scale: list[float] | None = None
     fusion: Literal["sum", "gate"] = "sum"
     id_dropout_prob: float = 0.0
     new_item_scale: float = 1.0
@@ -154,6 +158,12 @@ class SeqRecConfig(PreTrainedConfig):
                     f"content_sizes={{{modality!r}: {sizes}}} must be a name and [width, kept features], or for "
                     f"{ATTRIBUTES!r} [known values, values an item, numbers]."
                 )
+        scales = self.content_scale or [1.0]
+        if len(scales) not in (1, self.ensemble_size) or not all(0 < scale <= LOUDEST for scale in scales):
+            raise ValueError(
+                f"content_scale={self.content_scale} must be one number above 0 and at most {LOUDEST}, or one for "
+                f"each encoder (ensemble_size={self.ensemble_size})."
+            )
         if not self.use_item_ids and not self.content_sizes:
             raise ValueError("use_item_ids=False leaves nothing to know items by, as they have no content. Give some.")
         if self.id_dropout_prob and not self.content_sizes:
@@ -201,6 +211,12 @@ class SeqRecConfig(PreTrainedConfig):
     def vector_size(self) -> int:
         """Width of item vectors and states, those of all encoders side by side."""
         return self.hidden_size * self.ensemble_size
+
+    @property
+    def content_scales(self) -> list[float]:
+        """How loud vectors of content are in each encoder."""
+        scales = self.content_scale or [1.0]
+        return scales * self.ensemble_size if len(scales) == 1 else scales
 
     @property
     def score_size(self) -> int:

@@ -72,6 +72,7 @@ class ContentProjection(StoredContent):
         self.register_buffer("rotation", torch.eye(width, kept))
         self.register_buffer("longest", torch.tensor(torch.finfo(torch.float16).max))
         self.projection = nn.Linear(kept, config.vector_size, bias=False)
+        self.scales = config.content_scales
 
     @torch.no_grad()
     def fit(self, mean: torch.Tensor, rotation: torch.Tensor) -> None:
@@ -93,7 +94,11 @@ class ContentProjection(StoredContent):
 
     def project(self, *content: torch.Tensor) -> torch.Tensor:
         """Project features (count, kept)."""
-        return self.projection(content[0].to(self.projection.weight.dtype))
+        vectors = self.projection(content[0].to(self.projection.weight.dtype))
+        if self.scales == [1.0] * len(self.scales):
+            return vectors
+        parts = vectors.chunk(len(self.scales), dim=-1)
+        return torch.cat([part * scale for part, scale in zip(parts, self.scales, strict=True)], dim=-1)
 
 
 class AttributeEmbeddings(StoredContent):

@@ -151,6 +151,14 @@ def test_scores_come_from_the_state_that_the_mask_query_names(make_model, mask_q
     torch.testing.assert_close(model.encode_history(torch.tensor([[PAD, MASK]])), model._scaled_states(lone))
 
 
+def test_content_is_as_loud_as_each_encoder_is_told(make_model):
+    shape = {"ensemble_size": 2, "content_sizes": {"text": [4, 4]}}
+    model, louder = make_model(**shape), make_model(**shape, content_scale=[5.0, 2.0])
+    louder.load_state_dict(model.state_dict())
+    added, louder_added = (m.model.items()[6] - m.model.items.ids.weight[6] for m in (model, louder))
+    torch.testing.assert_close(louder_added, added * torch.tensor([5.0] * 16 + [2.0] * 16), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
 def test_an_ensemble_is_models_whose_scores_add_up_and_whose_losses_are_their_own(make_model, similarity):
     ensemble = make_model(ensemble_size=2, similarity=similarity, num_hidden_layers=2)
