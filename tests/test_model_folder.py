@@ -67,7 +67,7 @@ DAMAGES = {
     "huge hidden_size": (config(hidden_size=10**7), r"is '?\('float', 15, 8\)|are \('float', .*asks for"),
     "huge beyond memory addresses": (config(hidden_size=10**15), "describes no model"),
     "huge max_position_embeddings": (config(max_position_embeddings=10**12), "mixes two models.*1999999999999"),
-    "huge num_hidden_layers": (config(num_hidden_layers=10**12), "mixes two models.*num_hidden_layers', 10{12}"),
+    "huge num_hidden_layers": (config(num_hidden_layers=10**12), "describes no model.*num_hidden_layers=10{12}"),
     "huge vocab_size": (config(vocab_size=10**12), "has 12 items, and its config.json knows 9{11}7"),
     "huge content": (config(content_sizes={"text": [10**9, 10**9]}), "mixes two models"),
     "odd content": (config(content_sizes={"a.b": [4, 4]}), "describes no model"),
