@@ -13,6 +13,7 @@ from seqrec.data.collation import TrainingWindows
 from seqrec.evaluation import dataset_ranks
 from seqrec.metrics.ranking import ndcg_at_k
 from seqrec.model import SeqRecConfig, SeqRecForNextItem
+from seqrec.run_folder import RunFolder
 
 MASK, FIRST = 2, 3
 HISTORIES = [[3, 4, 5, 6], [4, 5, 3], [7, 3, 4], [6, 5, 4, 3, 7]] * 3
@@ -87,9 +88,29 @@ def test_the_twenty_newest_items_count(counted):
     assert not torch.equal(of[0], model.transitions.of_histories(other, read, None))
 
 
-def test_training_weighs_by_validation_and_refit_takes_that(toy_settings, toy_interactions, toy_items, tmp_path):
+def test_a_resumed_refit_takes_the_weight_that_was_chosen(toy_settings, toy_interactions, toy_items, tmp_path):
     settings = {**toy_settings, "transition_size": 4, "num_train_epochs": 2}
-    recommender = seqrec.train(toy_interactions, toy_items, output_dir=tmp_path, refit=True, **settings)
+    seqrec.train(toy_interactions, toy_items, output_dir=tmp_path, refit=True, **settings)
+    config = tmp_path / "validated" / "model" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"transition_weight": 0.25}))
+    RunFolder(tmp_path).forget()  # as if the second run had been killed before its first checkpoint
+    settings |= {"resume_from_checkpoint": "last"}
+    again = seqrec.train(toy_interactions, toy_items, output_dir=tmp_path, refit=True, **settings)
+    assert again.model.config.transition_weight == 0.25
+
+
+def test_new_items_without_neighbours_have_vectors_as_wide_as_histories(
+    toy_settings, toy_interactions, toy_items, tmp_path
+):
+    settings = {**toy_settings, "transition_size": 4, "num_train_epochs": 1, "attributes": ["genres"]}
+    recommender = seqrec.train(toy_interactions, toy_items, output_dir=tmp_path, **settings)
+    vectors = recommender.encode_items([{"item_id": "new", "genres": "Horror"}])
+    assert vectors.shape[1] == recommender.encode_history([["1500"]]).shape[1]
+
+
+def test_training_weighs_by_validation(toy_settings, toy_interactions, toy_items, tmp_path):
+    settings = {**toy_settings, "transition_size": 4, "num_train_epochs": 2, "refit": True}
+    recommender = seqrec.train(toy_interactions, toy_items, output_dir=tmp_path, **settings)
     validated = seqrec.Recommender.from_pretrained(tmp_path / "validated" / "model")
     weight = validated.model.config.transition_weight
     assert recommender.model.config.transition_weight == weight

@@ -16,10 +16,7 @@ from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
 ATTRIBUTES = "attributes"  # the modality of categories and numbers, which no encoder makes
-MOST_PARTS = (
-    256  # blocks of an encoder, and encoders: a model of more would fill the memory before anything refuses it
-)
-
+MOST_PARTS = 256  # blocks of an encoder, and encoders: more would fill the memory before anything refuses them
 MOST_DIRECTIONS = 4096
 LOUDEST = 1000
 

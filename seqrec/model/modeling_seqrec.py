@@ -147,9 +147,12 @@ class SeqRecForNextItem(SeqRecPreTrainedModel):
         Args:
             rows: What each modality would store of them, as its `prepare` gives it.
         """
-        nearest = self.model.items.nearest_to(rows) if self.transitions is not None else None
-        following = None if self.transitions is None or nearest is None else self.transitions.of_new_items(nearest)
-        return self._scored_items(self.model.items.encode(rows), following, first_new=0)
+        vectors, following = self.model.items.encode(rows), None
+        if self.transitions is not None:
+            nearest = self.model.items.nearest_to(rows)
+            nothing = vectors.new_zeros(len(vectors), self.config.transition_size)  # of items without neighbours
+            following = nothing if nearest is None else self.transitions.of_new_items(nearest)
+        return self._scored_items(vectors, following, first_new=0)
 
     def _item_vectors(self) -> tuple[torch.Tensor, Catalogue]:
         """Token vectors as histories and as scores read them; without gradients kept until a weight changes."""
