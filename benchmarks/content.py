@@ -24,6 +24,7 @@ from seqrec.metrics import paired_difference
 ROOT = Path(__file__).parent.parent
 SETTINGS: dict[str, Any] = {
     **{"attention": "causal", "norm": "post", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1},
+    **{"ensemble_size": 1, "transition_size": 0, "lr_scheduler_type": "linear"},
     **{"max_position_embeddings": 50, "similarity": "dot", "hidden_dropout_prob": 0.2},
     **{"attention_probs_dropout_prob": 0.2, "text_template": "{title}. {categories}"},
     **{"learning_rate": 2e-3, "warmup_steps": 100, "num_train_epochs": 12, "per_device_train_batch_size": 170},
@@ -32,9 +33,9 @@ SETTINGS: dict[str, Any] = {
 COLD = 0.1
 MODELS: dict[str, dict[str, Any]] = {
     "ids": {"text_encoder": "none"},
-    "ids and text": {},
-    "cold": {"cold_item_fraction": COLD},
-    "cold, id dropout": {"cold_item_fraction": COLD, "id_dropout_prob": 0.3},
+    "ids and text": {"content_scale": 1},
+    "cold": {"content_scale": 1, "cold_item_fraction": COLD},
+    "cold, id dropout": {"content_scale": 1, "cold_item_fraction": COLD, "id_dropout_prob": 0.3},
 }
 
 

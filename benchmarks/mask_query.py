@@ -19,6 +19,7 @@ from quality import ROOT, source, train
 
 COMMON = {
     **{"attention": "bidirectional", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1},
+    **{"ensemble_size": 1, "transition_size": 0},
     **{"relative_position_bias": True, "lr_scheduler_type": "constant_with_warmup", "learning_rate": 1e-3},
     **{"num_train_epochs": 300, "num_threads": 1, "disable_tqdm": True},
 }

@@ -25,6 +25,7 @@ from seqrec.folders import read_json
 NUM_ITEMS, NUM_LIGHT_USERS, NUM_HEAVY_USERS, HEAVY_LENGTH = 1_000_000, 500_000, 2_000, 20
 LIMIT_MB = 8 * 1024
 COMMON = "--text_encoder none --num_threads 1 --min_interactions 1 --similarity dot --disable_tqdm true"
+NETWORK = "--ensemble_size 1 --hidden_size 64 --num_attention_heads 1 --transition_size 0"
 STEPS = "--max_steps 4 --eval_strategy steps --eval_steps 4 --save_strategy steps --save_steps 4"
 MILLION = "--hidden_size 128 --num_attention_heads 2 --max_position_embeddings 50 --per_device_train_batch_size 256"
 DEEP = "--num_hidden_layers 6 --max_position_embeddings 200 --per_device_train_batch_size 128 --norm pre"
@@ -85,7 +86,7 @@ def train(interactions: Path, words: str) -> dict[str, Any]:
     """Run a training and return what it estimated and what it took."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "scripts/train.py", "--interactions", str(interactions), "--output_dir", folder]
-        command += [*COMMON.split(), *STEPS.split(), *words.split()]
+        command += [*COMMON.split(), *NETWORK.split(), *STEPS.split(), *words.split()]
         print(*command, file=sys.stderr, flush=True)
         done = subprocess.run(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False

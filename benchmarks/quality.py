@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +47,31 @@ class Row:
         name: What stands in the table.
         mask: Who sees whom.
         config: Of `configs/`; none for the defaults.
+        changed: Settings that replace those of the config.
     """
 
     data: str
     name: str
     mask: str
     config: str | None
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, seed: int) -> str:
         """The name of a run's folder."""
-        return f"{self.config or f'{self.data}-default'}-{seed}"
+        if self.config is None:
+            return f"{self.data}-default-{seed}"
+        return "-".join([self.config, *(["ids"] if self.changed else []), str(seed)])
 
 
+IDS = {
+    **{"text_encoder": "none", "ensemble_size": 2},
+    **{"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5},
+}
 ROWS = (
     Row("amazon-beauty", "ids + text", "causal", "amazon-beauty"),
     Row("amazon-beauty", "ids + text", "bidirectional", "amazon-beauty-bidirectional"),
     Row("amazon-beauty", "ids", "causal", "amazon-beauty-ids"),
+    Row("amazon-beauty", "ids", "bidirectional", "amazon-beauty-bidirectional", IDS),
     Row("amazon-beauty", "defaults", "causal", None),
     Row("movielens-1m", "ids + text", "causal", "movielens-1m"),
     Row("movielens-1m", "ids + text", "bidirectional", "movielens-1m-bidirectional"),
@@ -93,7 +102,7 @@ def main(options: argparse.Namespace) -> None:
 def finish(row: Row, seed: int, folder: Path, data: Path) -> None:
     """Train and measure one run, as far as that is not done."""
     words = [] if row.config is None else [f"configs/{row.config}.yaml"]
-    train(folder, words, {"seed": seed, "disable_tqdm": True} | source(row.data, data))
+    train(folder, words, {"seed": seed, "disable_tqdm": True, **row.changed} | source(row.data, data))
     if "test" not in read_json(folder / "model" / "metrics.json"):
         call(
             ["scripts/evaluate.py", str(folder), "--baselines", *BASELINES, "--top_k_output", str(folder / "top.csv")]
@@ -173,9 +182,11 @@ def table(data: str, output_dir: Path, seeds: Sequence[int], published: Sequence
 def note(row: Row, metrics: Sequence[Mapping[str, Any]]) -> str:
     """Return what stands beside one of our rows."""
     config = f"`configs/{row.config}.yaml`" if row.config else "nothing named but files"
+    config += "".join(f" `--{name} {value}`" for name, value in row.changed.items())
+    devices = " and ".join(sorted({of_run["train"]["device"] for of_run in metrics}))
     minutes = statistics.mean(of_run["train"]["seconds"] for of_run in metrics) / 60
     validation = statistics.mean(of_run["validation"]["exclude_seen"]["ndcg@10"] for of_run in metrics)
-    return f"{config}, {len(metrics)} seed(s), validation NDCG@10 {validation:.4f}, {minutes:.0f} min"
+    return f"{config}, {len(metrics)} seed(s), validation NDCG@10 {validation:.4f}, {minutes:.0f} min on {devices}"
 
 
 def published_row(result: Mapping[str, Any]) -> str:

@@ -24,17 +24,20 @@ NUM_INSTRUMENTS, NUM_MELODIES, NUM_LISTENERS, NUM_TAKEN = 12, 20, 1_000, 12
 FAITHFUL = 0.8  # share of the pieces that are played by a liked instrument
 SETTINGS = {
     **{"attention": "causal", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1},
+    **{"ensemble_size": 1, "transition_size": 0, "lr_scheduler_type": "linear"},
     **{"max_position_embeddings": 12, "hidden_dropout_prob": 0.2, "learning_rate": 3e-3, "num_train_epochs": 20},
     **{"per_device_train_batch_size": 64, "early_stopping_patience": 0, "cold_item_fraction": 0.1},
     **{"text_encoder": "none", "num_threads": 1, "disable_tqdm": True},
 }
+
+SOUNDS = {"audio_column": "sound", "content_scale": 1}
 
 
 def main(output_dir: Path, seeds: list[int]) -> None:
     """Train without and with sounds, and compare."""
     items, interactions = pieces(), taken()
     for seed in seeds:
-        for name, settings in {"ids": {}, "ids and sounds": {"audio_column": "sound"}}.items():
+        for name, settings in {"ids": {}, "ids and sounds": SOUNDS}.items():
             run = output_dir / f"{name.replace(' ', '-')}-{seed}"
             shutil.rmtree(run, ignore_errors=True)
             recommender = seqrec.train(interactions, items, output_dir=run, seed=seed, **SETTINGS, **settings)

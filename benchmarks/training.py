@@ -31,15 +31,19 @@ PEER_STEPS = 8
 SCALING_TARGET = 1.7
 QUALITY_TARGET = 20
 PATIENCE = 10  # epochs without a better value that end a peer's curve
+SMALL = {"hidden_size": 64, "ensemble_size": 1, "num_attention_heads": 1, "transition_size": 0}
 FAST_START = {"id_start": "cooccurrence", "learning_rate": 2e-3, "average_decay": 0.98, "warmup_steps": 30}
 QUALITY_SETTINGS = {
-    "movielens-100k": {"config": "configs/movielens-100k.yaml", "num_train_epochs": 12, **FAST_START},
-    "amazon-beauty-2014": {"config": "configs/amazon-beauty.yaml", "num_train_epochs": 20, **FAST_START},
+    "movielens-100k": {"config": "configs/movielens-100k.yaml", "num_train_epochs": 12, **SMALL, **FAST_START},
+    "amazon-beauty-2014": {
+        **{"config": "configs/amazon-beauty.yaml", "num_train_epochs": 20, **SMALL, **FAST_START},
+        **{"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2},
+    },
 }
 """What seqrec is trained with until it passes the peers: a config, and settings that replace its own."""
 PEER_MODELS = {"causal": "sasrec", "bidirectional": "bert4rec"}
-NETWORK = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-NETWORK |= {"similarity": "dot", "relative_position_bias": False}
+NETWORK = {"hidden_size": 64, "ensemble_size": 1, "num_hidden_layers": 2, "num_attention_heads": 2}
+NETWORK |= {"transition_size": 0, "similarity": "dot", "relative_position_bias": False}
 FEED_FORWARD = {
     "causal": {"intermediate_size": 64, "hidden_act": "relu"},
     "bidirectional": {"intermediate_size": 256, "hidden_act": "gelu", "mask_probability": 0.15},

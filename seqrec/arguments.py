@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from transformers import TrainingArguments, get_scheduler
 from transformers.integrations.integration_utils import get_available_reporting_integrations
-from transformers.trainer_utils import IntervalStrategy
+from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
 from seqrec.model import SeqRecConfig
 
@@ -74,6 +74,15 @@ MODEL_SETTINGS = (
     "initializer_range",
     "layer_norm_eps",
 )
+RECIPE = {
+    "hidden_size": 128,
+    "ensemble_size": 2,
+    "num_attention_heads": 2,
+    "hidden_dropout_prob": 0.3,
+    "transition_size": 64,
+}
+"""What a user starts from who names data alone, where it is not the default of `SeqRecConfig`: chosen on Beauty, ML-1M
+and ML-100K together (LOG.md, 2026-11-26), as are the defaults of `SeqRecTrainingArguments`."""
 
 
 @dataclass
@@ -98,7 +107,7 @@ class SeqRecTrainingArguments(TrainingArguments):
         default=0.995, metadata={"help": "Decay of the averaged weights that are evaluated and kept; 0 for none."}
     )
     early_stopping_patience: int = field(
-        default=10, metadata={"help": "Evaluations without a better NDCG@10 before training stops; 0 for never."}
+        default=15, metadata={"help": "Evaluations without a better NDCG@10 before training stops; 0 for never."}
     )
     refit: bool = field(
         default=False,
@@ -123,11 +132,14 @@ class SeqRecTrainingArguments(TrainingArguments):
         default="auto", metadata={"help": "Type of the softmax's matrix products; auto is bfloat16 where it is fast."}
     )
 
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Training windows a step and process."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Training windows a step and process."})
     per_device_eval_batch_size: int = field(default=256, metadata={"help": "Users ranked at once."})
     num_train_epochs: float = field(default=100.0, metadata={"help": "Passes over the data, at most."})
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate."})
-    lr_scheduler_type: str = field(default="linear", metadata={"help": "Shape of the learning rate."})
+    lr_scheduler_type: str = field(
+        default="constant_with_warmup",
+        metadata={"help": "Shape of the learning rate; a falling one needs num_train_epochs that fit."},
+    )
     warmup_steps: float = field(default=100, metadata={"help": "Steps to the peak, or their share if below 1."})
     adam_beta2: float = field(default=0.98, metadata={"help": "Decay of squared gradients."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to rank the validation targets."})
@@ -204,6 +216,8 @@ class SeqRecTrainingArguments(TrainingArguments):
         optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
         words: Any = self.lr_scheduler_kwargs  # parsed by now
         try:
+            if SchedulerType(self.lr_scheduler_type).value.startswith("constant"):  # which would drop them unread
+                raise TypeError(f"it takes none, and {', '.join(words)} is given")
             get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, words)
         except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(
@@ -223,7 +237,8 @@ def _model_arguments_class() -> type:
     help_lines = dict(line.strip().split(": ", 1) for line in _config_help())
     fields = []
     for name in MODEL_SETTINGS:
-        setting = field(default=declared[name].default, metadata={"help": help_lines[name]})
+        default = RECIPE.get(name, declared[name].default)
+        setting = field(default=default, metadata={"help": help_lines[name]})
         fields.append((name, declared[name].type, setting))
     return dataclasses.make_dataclass("ModelArguments", fields)
 

@@ -13,6 +13,7 @@ BACKWARD = 0.25  # weight of the same pair the other way round
 BEFORE_POWER, AFTER_POWER = 0.5, 0.2  # how much frequent items are turned down, in the history and as what follows
 OVERSAMPLING, POWER_ITERATIONS = 16, 4  # of the truncated decomposition
 MEASURED = 1000  # histories whose best scores say how loud the counts are
+MOST_COUNTED = 4_000_000  # interactions: their pairs take some 500 MB, and more of them would change little
 
 
 @torch.no_grad()
@@ -30,7 +31,7 @@ def count_transitions(model: SeqRecForNextItem, windows: TrainingWindows, seed: 
     if model.transitions is None:
         return
     num_tokens, size = model.transitions.before.shape
-    table = transitions(windows.items, windows.sizes, num_tokens)
+    table = transitions(*some_histories(windows.items, windows.sizes, MOST_COUNTED, seed), num_tokens)
     left, values, right = truncated_svd(table, size, seed)
     before, after = np.zeros((num_tokens, size)), np.zeros((num_tokens, size))
     before[:, : len(values)], after[:, : len(values)] = left * np.sqrt(values), right * np.sqrt(values)
@@ -62,12 +63,28 @@ def transitions(items: np.ndarray, sizes: np.ndarray, num_items: int) -> csr_arr
     return csr_array(diags_array(before**-BEFORE_POWER) @ total @ diags_array(after**-AFTER_POWER))
 
 
+def some_histories(items: np.ndarray, sizes: np.ndarray, most: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return as many whole histories as have `most` interactions or fewer together, drawn by chance; all if they do.
+
+    >>> some_histories(np.array([0, 1, 2, 3]), np.array([2, 2]), 3, seed=0)
+    (array([0, 1]), array([2]))
+    """
+    if len(items) <= most:
+        return items, sizes
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    chosen = np.zeros(len(sizes), dtype=bool)
+    chosen[order[sizes[order].cumsum() <= most]] = True
+    return items[np.repeat(chosen, sizes)], sizes[chosen]
+
+
 def truncated_svd(matrix: csr_array, width: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return U (rows, width or fewer), S and V (columns, the same) of a matrix, the same for the same seed.
 
     By random projection and power iterations (Halko, Martinsson and Tropp, SIAM Review 2011, 5.4 and 5.1).
     """
+    matrix = matrix.astype(np.float32)  # half the memory, and nothing here is as exact
     basis = np.random.default_rng(seed).normal(size=(matrix.shape[1], min(width + OVERSAMPLING, *matrix.shape)))
+    basis = basis.astype(np.float32)
     for _ in range(POWER_ITERATIONS):
         basis = np.linalg.qr(matrix.T @ np.linalg.qr(matrix @ basis).Q).Q
     basis = np.linalg.qr(matrix @ basis).Q

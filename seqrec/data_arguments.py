@@ -129,9 +129,10 @@ class DataArguments:
         """
         origins: dict[str, dict[str, Any]] = {}
         media = [column for column in (self.image_column, self.audio_column) if column is not None]
-        template = self.text_template or default_text_template(items.remove_columns(set(media) & set(items.features)))
-        if self.text_encoder is not None and template is not None:
-            origins["text"] = {"encoder": self.text_encoder, "template": template}
+        if self.text_encoder is not None:
+            others = items.remove_columns(set(media) & set(items.features))
+            if template := self.text_template or default_text_template(others):
+                origins["text"] = {"encoder": self.text_encoder, "template": template}
         for modality, column in (("image", self.image_column), ("audio", self.audio_column)):
             if column is not None:
                 _require(items, column, f"{modality}_column")

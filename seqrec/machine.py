@@ -45,6 +45,14 @@ def keep_freed_memory() -> bool:
     return all([mallopt(option, value) == 1 for option, value in options])
 
 
+def device_name(device: torch.device) -> str:
+    """Say in words what one process computes on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{threads} {device.type.upper()} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)
+
+
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 natively, and so faster than float32."""
     if device.type == "cuda":

@@ -63,10 +63,13 @@ def parse_settings(settings: Mapping[str, Any]) -> Arguments:
 def _parse(argv: list[str]) -> Arguments:
     """Parse command-line words that name every setting in full."""
     parser = _Parser(list(_CLASSES), allow_abbrev=False)
+    given = frozenset(word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--"))
     try:
         *parsed, unknown = parser.parse_args_into_dataclasses(
             argv, return_remaining_strings=True, look_for_args_file=False
         )
+        if not parsed[1].use_item_ids and "transition_size" not in given:
+            parsed[1].transition_size = 0  # what is counted belongs to ids
         SeqRecConfig(**dataclasses.asdict(parsed[1]), content_sizes={"any": [1, 1]})  # what there is, data will say
     except ValueError:
         raise
@@ -77,9 +80,8 @@ def _parse(argv: list[str]) -> Arguments:
         _check_known(word.lstrip("-").split("=")[0].replace("-", "_"))
     if unknown:
         raise ValueError(f"The words {unknown} belong to no setting; write settings as `--name value`.")
-    given = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
     data, model, training = parsed
-    return Arguments(data, model, training, frozenset(given))
+    return Arguments(data, model, training, given)
 
 
 def _check_known(name: str) -> None:

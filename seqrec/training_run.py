@@ -24,7 +24,7 @@ from seqrec.estimate import describe_run, estimate_run
 from seqrec.evaluation import PROTOCOL, dataset_ranks
 from seqrec.folders import read_json
 from seqrec.item_content import load_content
-from seqrec.machine import keep_freed_memory, peak_memory_mb, share_cores
+from seqrec.machine import device_name, keep_freed_memory, peak_memory_mb, share_cores
 from seqrec.metrics.ranking import ndcg_at_k
 from seqrec.model import SeqRecConfig, chunked_attention
 from seqrec.model_folder import ModelFolder, without_file_bars
@@ -197,6 +197,7 @@ def _finish(
             "epochs": trainer.state.epoch,
             "interactions_per_second": round(int(trainer.num_targets) / seconds),
             "resumed_at_step": trainer.resumed_at_step,
+            "device": device_name(trainer.args.device),
             "peak_memory_mb": round(peak_memory_mb(trainer.args.device)),
             "parameters": sum(parameter.numel() for parameter in folder.model.parameters()),
             "seed": trainer.args.seed,

@@ -7,6 +7,7 @@ import pytest
 
 from seqrec.arguments import (
     MODEL_SETTINGS,
+    RECIPE,
     ModelArguments,
     SeqRecTrainingArguments,
     _config_help,
@@ -46,7 +47,8 @@ def test_a_data_set_replaces_the_files_of_the_config(tmp_path):
 
 
 def test_keyword_arguments_keep_their_types():
-    arguments = parse_settings({"column_mapping": {"sku": "item_id"}, "lr_scheduler_kwargs": {"last_epoch": -1}})
+    schedule = {"lr_scheduler_type": "linear", "lr_scheduler_kwargs": {"last_epoch": -1}}
+    arguments = parse_settings({"column_mapping": {"sku": "item_id"}, **schedule})
     assert arguments.data.mapping() == {"sku": "item_id"}
     assert arguments.training.lr_scheduler_kwargs == {"last_epoch": -1}
     assert parse_settings({"text_encoder": "none"}).data.text_encoder is None
@@ -72,6 +74,10 @@ def test_keyword_arguments_keep_their_types():
         ({"dataloader_persistent_workers": True}, "dataloader_persistent_workers"),
         ({"data_seed": 3}, "data_seed=3 has no effect"),
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 has no effect"),
+        (
+            {"lr_scheduler_kwargs": '{"foo": 1}', "lr_scheduler_type": "linear"},
+            "lr_scheduler_kwargs=.* do not fit .*foo",
+        ),
         ({"lr_scheduler_kwargs": '{"foo": 1}'}, "lr_scheduler_kwargs=.* do not fit lr_scheduler_type=.*foo"),
         ({"dataloader_in_order": False}, "dataloader_in_order=False has no effect"),
         ({"save_only_model": True}, "save_only_model=True has no effect"),
@@ -142,9 +148,16 @@ def test_no_setting_has_two_homes():
     assert len(names) == len(set(names))
 
 
-def test_model_settings_have_the_defaults_of_the_config():
+def test_model_settings_have_the_defaults_of_the_config_but_for_the_recipe():
     config = SeqRecConfig()
-    assert {name: getattr(config, name) for name in MODEL_SETTINGS} == dataclasses.asdict(ModelArguments())
+    of_config = {name: getattr(config, name) for name in MODEL_SETTINGS}
+    assert of_config | RECIPE == dataclasses.asdict(ModelArguments())
+
+
+def test_items_without_ids_have_no_transitions_unless_they_are_asked_for():
+    assert parse_settings({"use_item_ids": False}).model.transition_size == 0
+    with pytest.raises(ValueError, match="transition_size=8 must be"):
+        parse_settings({"use_item_ids": False, "transition_size": 8})
 
 
 def test_help_does_not_hang_on_the_indent_that_python_3_13_takes_from_docstrings(monkeypatch):

@@ -43,7 +43,8 @@ class SeqRecConfig(PreTrainedConfig):
             newest item's own state, without any [MASK] (`newest`, which learns by `last_item` alone).
         similarity: `dot` product of state and item vector, or `cosine` divided by `temperature`.
         temperature: Divisor of cosine scores; unused by `dot`.
-        transition_size: Width of what is counted beside what encoders learn: which items follow which; 0 for nothing.
+        transition_size: Width of what is counted beside what encoders learn: which items follow which; 0 for nothing,
+            as where items have no ids.
         transition_weight: By what that is multiplied before it is added to the scores; training chooses it on
             validation, where there is any.
         use_item_ids: Whether trained items have an embedding of their own, beside their content.
