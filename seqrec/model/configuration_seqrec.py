@@ -122,6 +122,11 @@ class SeqRecConfig(PreTrainedConfig):
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.appends_mask and self.max_position_embeddings < 2:
+            raise ValueError(
+                f"max_position_embeddings={self.max_position_embeddings} leaves no place for a history beside its "
+                "[MASK]. Take 2 at least."
+            )
         if not 0 <= self.num_hidden_layers <= MOST_PARTS or self.ensemble_size > MOST_PARTS:
             raise ValueError(
                 f"num_hidden_layers={self.num_hidden_layers} and ensemble_size={self.ensemble_size} must be at most "

@@ -31,7 +31,7 @@ SHAPES = st.fixed_dictionaries(
         "transition_size": st.sampled_from([0, 3]),
         "num_attention_heads": st.sampled_from([1, 2]),
         "num_hidden_layers": st.integers(0, 2),
-        "max_position_embeddings": st.integers(1, 6),
+        "max_position_embeddings": st.integers(2, 6),
     }
 )
 

@@ -28,6 +28,7 @@ def batch_of(*histories, attention):
         ({"vocab_size": 3}, "vocab_size=3"),
         ({"attention": "sideways"}, "sideways"),
         ({"max_position_embeddings": 0}, "max_position_embeddings=0"),
+        ({"max_position_embeddings": 1, "attention": "bidirectional"}, "no place for a history"),
     ],
 )
 def test_a_wrong_setting_is_named(setting, said):
