@@ -21,6 +21,7 @@ from seqrec.finding import find_item
 from seqrec.item_ids import Histories, ItemIds, UnknownItems, as_id, is_ids, is_list
 from seqrec.item_rows import Reading, ReadingOptions
 from seqrec.model_folder import ModelFolder
+from seqrec.publishing import PushOptions, push_to_hub
 
 BATCH_SIZE = 256
 ATTENTION_AT_ONCE = 2**24  # attention weights a head of one batch, 64 MB
@@ -72,6 +73,13 @@ class Recommender:
     def save_pretrained(self, path: str | Path) -> None:
         """Write the model folder, which `from_pretrained` and plain transformers load; never half of it."""
         self.folder.save(path)
+
+    def push_to_hub(self, repo_id: str, **options: Unpack[PushOptions]) -> str:
+        """Write the model folder into the repository `owner/name` of the Hub, and return its address.
+
+        The options, and what is refused: `seqrec.publishing.push_to_hub`.
+        """
+        return push_to_hub(self.folder, repo_id, **options)
 
     def recommend(
         self,

@@ -13,7 +13,7 @@ LAYERS = [
     ["data"],
     ["counting", "tokenization"],
     ["content", "evaluation", "model_folder", "run_folder", "starting"],
-    ["baselines", "data_arguments"],
+    ["baselines", "data_arguments", "publishing"],
     ["arguments", "item_content", "item_rows"],
     ["catalogue", "settings"],
     ["building", "data_source", "recommender", "trainer"],

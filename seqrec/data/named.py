@@ -53,11 +53,16 @@ class Source:
 
 @dataclass(frozen=True)
 class NamedDataset:
-    """A data set with a name: sources with equal content, best first, and what its licence asks."""
+    """A data set with a name: sources with equal content, best first, and what its licence asks.
+
+    Attributes:
+        redistributable: Whether anybody may pass on what it says of its items.
+    """
 
     name: str
     sources: tuple[Source, ...]
     licence: str
+    redistributable: bool = False
 
 
 def load_named(dataset: NamedDataset, local_files: Sequence[str | Path] = ()) -> Tables:

@@ -1,0 +1,115 @@
+"""A model folder onto the Hub: what of it goes out, and whether it may."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypedDict, Unpack
+
+from huggingface_hub import HfApi
+
+from seqrec.data.catalogue import OWN_COLUMNS
+from seqrec.data.named import NAMED_DATASETS
+from seqrec.model_folder import ModelFolder
+
+logger = logging.getLogger(__name__)
+
+
+class PushOptions(TypedDict, total=False):
+    """How a model is published.
+
+    Attributes:
+        private: Whether a repository that is made is private; its owner's habit by default.
+        commit_message: What the commit says.
+        revision: The branch, made if there is none; main by default.
+        create_pr: Ask for the change in a pull request.
+        columns: What goes out of an item beside its id and its count in training; all display columns by default.
+        have_rights: The caller may pass on the columns of a data set whose licence forbids it to everybody else.
+        token: Of the Hub; the one that `hf auth login` stored by default.
+    """
+
+    private: bool | None
+    commit_message: str | None
+    revision: str | None
+    create_pr: bool
+    columns: Sequence[str] | None
+    have_rights: bool
+    token: str | None
+
+
+def push_to_hub(folder: ModelFolder, repo_id: str, **options: Unpack[PushOptions]) -> str:
+    """Write a model folder into a repository of the Hub, which is made if there is none.
+
+    Args:
+        folder: The model with its catalogue and records.
+        repo_id: `owner/name`.
+        **options: `PushOptions`.
+
+    Returns:
+        The address of what was written.
+
+    Raises:
+        ValueError: Columns that are not shown, or may not go out; or the Hub refuses or does not answer.
+    """
+    columns, revision = _outgoing(folder, options), options.get("revision")
+    logger.info("publishing  items with their ids, counts in training and %s", ", ".join(columns) or "nothing else")
+    with TemporaryDirectory() as place:
+        path = Path(place) / "model"
+        with _showing(folder, columns):
+            folder.save(path)
+        try:
+            return _upload(path, repo_id, revision, options)
+        except Exception as error:  # the client's transport raises in ways of its own
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"The model could not be pushed to {repo_id!r} ({type(error).__name__}: {reason:.300}). Name it "
+                "`owner/name`, log in with `hf auth login` as somebody who may write there, and be online."
+            ) from error
+
+
+def _upload(path: Path, repo_id: str, revision: str | None, options: PushOptions) -> str:
+    """Bring the files of a folder to the Hub, and return the address."""
+    api = HfApi(token=options.get("token"))
+    url = str(api.create_repo(repo_id, private=options.get("private"), exist_ok=True))
+    if revision is not None:
+        api.create_branch(repo_id, branch=revision, exist_ok=True)
+    commit = api.upload_folder(
+        repo_id=repo_id,
+        folder_path=path,
+        commit_message=options.get("commit_message") or "Upload a seqrec model",
+        revision=revision,
+        create_pr=options.get("create_pr", False),
+    )
+    return commit.pr_url or (url if revision is None else f"{url}/tree/{revision}")
+
+
+def _outgoing(folder: ModelFolder, options: PushOptions) -> list[str]:
+    """The columns that go out; an error where they are not there or may not."""
+    shown = [name for name in folder.model.config.display_columns or [] if name in folder.items.column_names]
+    shown = [name for name in shown if name not in OWN_COLUMNS]
+    columns = options.get("columns")
+    chosen = shown if columns is None else list(columns)
+    if unknown := sorted(set(chosen) - set(shown)):
+        raise ValueError(f"columns names {unknown}; the items show {shown}. Choose among those.")
+    source = folder.preparation.get("source", {}).get("name")
+    dataset = NAMED_DATASETS.get(source)
+    if chosen and dataset and not dataset.redistributable and not options.get("have_rights"):
+        raise ValueError(
+            f"The model was trained on {source!r}, whose data may not be passed on, and {chosen} of its items would "
+            "go out. Pass columns=[] (`--columns` alone) to publish ids and counts only, or have_rights=True "
+            "(`--have_rights`) if you have the right."
+        )
+    return chosen
+
+
+@contextmanager
+def _showing(folder: ModelFolder, columns: list[str]) -> Iterator[None]:
+    """Let a folder show these columns only, for a while."""
+    config = folder.model.config
+    shown = config.display_columns
+    config.display_columns = columns
+    try:
+        yield
+    finally:
+        config.display_columns = shown

@@ -1,0 +1,105 @@
+"""A model goes to the Hub and comes back, through the real client, each time in a process of its own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqrec import Recommender
+from seqrec.model_folder import CODE, READ
+
+ROOT = Path(__file__).parents[2]
+HISTORY = ["1500", "d04"]
+LOAD = """
+import json, sys
+from seqrec import Recommender
+rows = Recommender.from_pretrained(*sys.argv[1:]).recommend([["1500", "d04"]], k=10)[0]
+print(json.dumps([[row["item_id"] for row in rows], sorted(set(rows[0]) - {"item_id", "score"})]))
+"""
+
+
+def run(words, home, **environment):
+    """A command of this Python, logged in on the server, with an empty cache of its own."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    own = {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env={**inherited, **own, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def model(toy_run):
+    folder = toy_run("causal") / "model"
+    best = Recommender.from_pretrained(folder).recommend([HISTORY], k=10)[0]
+    return folder, [row["item_id"] for row in best]
+
+
+def test_a_pushed_model_comes_back_with_the_same_lists(hub, model, tmp_path):
+    folder, wanted = model
+    with hub() as server:
+        here = {"HF_ENDPOINT": server.url, "HF_TOKEN": server.token}
+        pushed = run(["scripts/publish.py", folder, "owner/toy", "--commit_message", "first"], tmp_path / "a", **here)
+        assert pushed.stdout.strip() == f"{server.url}/owner/toy", pushed.stderr
+        repository = server.repositories["models/owner/toy"]
+        files = repository.at("main")[1]
+        assert set(files) == {*READ, *CODE} and repository.messages[-1] == "first" and not repository.private
+        for name, content in files.items():
+            assert not re.search(rb"\bu\d\d\b", content), f"{name} names a user"
+            assert str(Path.home()).encode() not in content and str(folder.parent).encode() not in content
+            assert not content.startswith(b"\x80") and not name.endswith((".bin", ".pt", ".pkl"))
+        loaded = run(["-c", LOAD, "owner/toy"], tmp_path / "b", **here)
+        assert json.loads(loaded.stdout) == [wanted, ["genres", "title"]], loaded.stderr
+        again = run(["-c", LOAD, "owner/toy"], tmp_path / "b", HF_HUB_OFFLINE="1")
+        assert json.loads(again.stdout)[0] == wanted, again.stderr
+
+
+def test_branches_pull_requests_and_private_repositories(hub, model, tmp_path):
+    folder, wanted = model
+    with hub() as server:
+        here = {"HF_ENDPOINT": server.url, "HF_TOKEN": server.token}
+        words = ["scripts/publish.py", folder, "owner/toy"]
+        made = run([*words, "--private", "--revision", "v2", "--columns", "title"], tmp_path / "a", **here)
+        assert made.stdout.strip() == f"{server.url}/owner/toy/tree/v2", made.stderr
+        asked = run([*words, "--create_pr"], tmp_path / "a", **here)
+        assert asked.stdout.strip() == f"{server.url}/owner/toy/discussions/1", asked.stderr
+        assert server.repositories["models/owner/toy"].private
+        assert not server.repositories["models/owner/toy"].at("main")[1]
+        loaded = run(["-c", LOAD, "owner/toy", "v2"], tmp_path / "b", **here)
+        assert json.loads(loaded.stdout) == [wanted, ["title"]], loaded.stderr
+        stranger = run(["-c", LOAD, "owner/toy", "v2"], tmp_path / "c", HF_ENDPOINT=server.url)
+        assert "the Hub gave none of this name" in stranger.stderr.splitlines()[-1]
+
+
+def test_what_the_hub_refuses_ends_in_a_sentence(hub, model, tmp_path):
+    with hub() as server:
+        for environment in (
+            {"HF_ENDPOINT": server.url, "HF_TOKEN": "wrong"},
+            {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "any"},
+        ):
+            refused = run(["scripts/publish.py", model[0], "owner/toy"], tmp_path, **environment)
+            assert refused.returncode == 2
+            assert refused.stderr.splitlines()[-1].startswith("error: The model could not be pushed to"), (
+                refused.stderr
+            )
+    assert "models/owner/toy" not in server.repositories
+    with pytest.raises(ValueError, match="could not be pushed to 'a/b/c' .*`owner/name`"):
+        Recommender.from_pretrained(model[0]).push_to_hub("a/b/c")
+
+
+def test_items_of_a_data_set_that_may_not_be_passed_on_stay_here(model):
+    recommender = Recommender.from_pretrained(model[0])
+    recommender.folder.preparation["source"]["name"] = "movielens-100k"
+    for columns in (None, ["title"]):
+        with pytest.raises(ValueError, match="may not be passed on, and .*title.* would go out"):
+            recommender.push_to_hub("owner/toy", columns=columns)
+    with pytest.raises(ValueError, match=r"columns names \['price'\]; the items show"):
+        recommender.push_to_hub("owner/toy", columns=["price"])
