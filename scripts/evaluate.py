@@ -5,7 +5,8 @@
     python scripts/evaluate.py runs/demo --against runs/other
 
 Reads RUN/model and RUN/data and prints the tables. For the test split it also puts the numbers into
-RUN/model/metrics.json and draws RUN/plots. With --against it compares two runs user by user, and records nothing.
+RUN/model (metrics.json and the card) and draws RUN/plots. With --against it compares two runs user by user, and
+records nothing.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from seqrec.baselines import BASELINES, fit_baselines
 from seqrec.data import PreparedData
 from seqrec.evaluation import PROTOCOL, check_same_rows, compare, evaluate
 from seqrec.folders import read_json
+from seqrec.model_folder import write_card
 from seqrec.plots import plot_comparison, plot_training
 from seqrec.report import trainer_log, update_metrics, write_top_k
 from seqrec.tables import cohorts_table, comparison_table, difference_table, lists_table
@@ -40,6 +42,7 @@ def main(
     print(f"\n{run}, {split}", comparison_table(results), lists_table(results), cohorts_table(results), sep="\n\n")
     if split == "test":
         record(run / "model" / "metrics.json", results)
+        write_card(run / "model")
         draw(run, results)
 
 

@@ -19,14 +19,15 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerFast
 
 import seqrec.model
+from seqrec.card import model_card
 from seqrec.data.catalogue import OWN_COLUMNS
-from seqrec.folders import read_json, write_json, written_whole
+from seqrec.folders import read_json, write_json, written_whole, written_whole_file
 from seqrec.model import SeqRecConfig, SeqRecForNextItem, pipeline_seqrec
 from seqrec.model.pipeline_seqrec import TASK
 from seqrec.tokenization import build_tokenizer
 
 CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE = "config.json", "model.safetensors", "items.parquet"
-METRICS_FILE, PREPARATION_FILE = "metrics.json", "preparation.json"
+METRICS_FILE, PREPARATION_FILE, CARD_FILE = "metrics.json", "preparation.json", "README.md"
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 NEEDED = (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE)
 READ = (*NEEDED, METRICS_FILE, PREPARATION_FILE)
@@ -72,8 +73,12 @@ class ModelFolder:
         metrics, preparation = read_json(folder / METRICS_FILE), read_json(folder / PREPARATION_FILE)
         return cls(_load_model(folder, config), tokenizer, items, metrics, preparation)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, repo_id: str | None = None) -> None:
         """Write the folder under a temporary name and rename it, so that what stands at `path` is always whole.
+
+        Args:
+            path: The folder.
+            repo_id: Where it will be on the Hub, for the examples of its card.
 
         Raises:
             ValueError: If something other than a model folder stands there.
@@ -86,8 +91,9 @@ class ModelFolder:
         if (Path(path) / CONFIG_FILE).is_file():
             _read_kind(Path(path))
         try:
-            with written_whole(path, (*READ, *CODE)) as folder:
+            with written_whole(path, (*READ, *CODE, CARD_FILE)) as folder:
                 self._write(folder, shown)
+                write_card(folder, repo_id)
         except Exception as error:
             if (
                 not isinstance(error, OSError | SafetensorError) and type(error) is not Exception
@@ -108,6 +114,21 @@ class ModelFolder:
         pq.write_table(_plain_table(self.items.select_columns(["item_id", *shown, "count"])), folder / ITEMS_FILE)
         write_json(folder / METRICS_FILE, self.metrics)
         write_json(folder / PREPARATION_FILE, self.preparation)
+
+
+def write_card(path: str | Path, repo_id: str | None = None) -> None:
+    """Write README.md of a model folder from its other files, but for the weights.
+
+    Args:
+        path: The folder.
+        repo_id: Where it will be on the Hub, for the examples.
+    """
+    folder = Path(path)
+    config = _load_config(folder)
+    items = Dataset(_read_items(folder / ITEMS_FILE, config))
+    records = read_json(folder / METRICS_FILE), read_json(folder / PREPARATION_FILE)
+    with written_whole_file(folder / CARD_FILE) as temporary:
+        temporary.write_text(model_card(config, items, *records, repo_id), encoding="utf-8")
 
 
 def _plain_table(items: Dataset) -> pa.Table:

@@ -57,7 +57,7 @@ def push_to_hub(folder: ModelFolder, repo_id: str, **options: Unpack[PushOptions
     with TemporaryDirectory() as place:
         path = Path(place) / "model"
         with _showing(folder, columns):
-            folder.save(path)
+            folder.save(path, repo_id)
         try:
             return _upload(path, repo_id, revision, options)
         except Exception as error:  # the client's transport raises in ways of its own

@@ -10,8 +10,8 @@ PACKAGE = Path(seqrec.__file__).parent
 
 LAYERS = [
     ["extras", "fetching", "finding", "folders", "item_ids", "launching", "machine", "metrics", "model", "ranker"],
-    ["data"],
-    ["counting", "tokenization"],
+    ["data", "tables"],
+    ["card", "counting", "tokenization"],
     ["content", "evaluation", "model_folder", "run_folder", "starting"],
     ["baselines", "data_arguments", "publishing"],
     ["arguments", "item_content", "item_rows"],
@@ -20,7 +20,6 @@ LAYERS = [
     ["estimate"],
     ["training_run"],
     ["training"],
-    ["tables"],
     ["plots", "report"],
 ]
 

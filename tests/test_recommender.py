@@ -257,7 +257,7 @@ def test_the_model_folder_holds_what_the_contract_names(recommender, tmp_path):
     }
     code |= {"content.py", "neighbours.py", "ranking.py"}
     data = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "items.parquet"}
-    assert files == code | data | {"pipeline_seqrec.py", "metrics.json", "preparation.json"}
+    assert files == code | data | {"pipeline_seqrec.py", "metrics.json", "preparation.json", "README.md"}
     table = pa.parquet.read_table(tmp_path / "model" / "items.parquet")
     assert table.column_names == ["item_id", "title", "genres", "count"]
     assert not table.schema.metadata

@@ -18,6 +18,7 @@ for research. They came without a licence text: texts and images belong to their
 cite: R. He and J. McAuley. 2016. Ups and Downs: Modeling the Visual Evolution of Fashion Trends with One-Class
 Collaborative Filtering. WWW. And: J. McAuley, C. Targett, J. Shi, A. van den Hengel. 2015. Image-based
 Recommendations on Styles and Substitutes. SIGIR."""
+EVENT = "A review of a product, whatever its stars: who reviews it has bought or tried it, as a rule."
 
 
 def read_2014(reviews: Path, metadata: Path) -> tuple[pa.Table, pa.Table]:

@@ -56,12 +56,14 @@ class NamedDataset:
     """A data set with a name: sources with equal content, best first, and what its licence asks.
 
     Attributes:
+        event: What one of its interactions is.
         redistributable: Whether anybody may pass on what it says of its items.
     """
 
     name: str
     sources: tuple[Source, ...]
     licence: str
+    event: str
     redistributable: bool = False
 
 
@@ -166,6 +168,7 @@ MOVIELENS_100K = NamedDataset(
         ),
     ),
     licence=movielens.LICENCE,
+    event=movielens.EVENT,
 )
 
 # sha256 as in tensorflow-datasets (url_checksums/movielens.txt, 5,917,549 bytes); GroupLens itself names the MD5
@@ -184,6 +187,7 @@ MOVIELENS_1M = NamedDataset(
         ),
     ),
     licence=movielens.LICENCE,
+    event=movielens.EVENT,
 )
 
 # SNAP names no hashes. That of the reviews stands in two projects that checked their downloads with it (SimDiffRec,
@@ -206,6 +210,7 @@ AMAZON_BEAUTY = NamedDataset(
         ),
     ),
     licence=amazon.LICENCE,
+    event=amazon.EVENT,
 )
 
 NAMED_DATASETS = {dataset.name: dataset for dataset in (MOVIELENS_100K, MOVIELENS_1M, AMAZON_BEAUTY)}

@@ -78,7 +78,7 @@ def toy_named(tmp_path, monkeypatch):
         path.write_bytes(path.read_bytes() + name.encode())  # other bytes, equal members
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         sources.append(Source(name, (PinnedFile.at(path.as_uri(), sha256),), read_100k))
-    return NamedDataset("toy", tuple(sources), licence="For research only.")
+    return NamedDataset("toy", tuple(sources), licence="For research only.", event="A click.")
 
 
 def test_the_first_source_is_taken_and_the_licence_shown_once(toy_named, tmp_path, caplog):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seqrec import Recommender
-from seqrec.model_folder import CODE, READ
+from seqrec.model_folder import CARD_FILE, CODE, READ
 
 ROOT = Path(__file__).parents[2]
 HISTORY = ["1500", "d04"]
@@ -51,7 +51,9 @@ def test_a_pushed_model_comes_back_with_the_same_lists(hub, model, tmp_path):
         assert pushed.stdout.strip() == f"{server.url}/owner/toy", pushed.stderr
         repository = server.repositories["models/owner/toy"]
         files = repository.at("main")[1]
-        assert set(files) == {*READ, *CODE} and repository.messages[-1] == "first" and not repository.private
+        assert (
+            set(files) == {*READ, *CODE, CARD_FILE} and repository.messages[-1] == "first" and not repository.private
+        )
         for name, content in files.items():
             assert not re.search(rb"\bu\d\d\b", content), f"{name} names a user"
             assert str(Path.home()).encode() not in content and str(folder.parent).encode() not in content

@@ -1,0 +1,249 @@
+"""The model card: what a run knows about itself, written for somebody who knows nothing of it."""
+
+import importlib.metadata
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from seqrec.data.catalogue import OWN_COLUMNS
+from seqrec.data.named import NAMED_DATASETS
+from seqrec.model import SeqRecConfig
+from seqrec.model.configuration_seqrec import ATTRIBUTES
+from seqrec.tables import cohorts_table, cuts_of, lists_table, runs_table
+
+TEMPLATE = "model_card.md"
+PLACES = (Path(__file__).parent, Path(__file__).parent.parent)  # in the wheel, and in a clone
+HERE = "path/to/this/folder"
+TOLD_BY = {"text": "their texts", "image": "their pictures", "audio": "their sound", ATTRIBUTES: "their attributes"}
+SPLITS = {
+    "leave_one_out": "the last item of each user is the test target, the one before it is for validation",
+    "global_time": "everything after one time is for validation, after a later one for test",
+    "none": "nothing was held out",
+}
+COUNTS = ("num_users", "num_items", "num_interactions")
+SEEN = {
+    "exclude_seen": "seen items excluded",
+    "include_seen": "seen items included",
+    "warm": "targets that training has",
+    "cold": "targets new to training",
+}
+METRICS = {"ndcg": "NDCG", "hr": "HR", "mrr": "MRR"}
+PAPERS = {
+    "causal": """@inproceedings{kang2018sasrec,
+  title = {Self-Attentive Sequential Recommendation},
+  author = {Kang, Wang-Cheng and McAuley, Julian},
+  booktitle = {ICDM},
+  year = {2018}
+}""",
+    "bidirectional": """@inproceedings{sun2019bert4rec,
+  title = {BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer},
+  author = {Sun, Fei and Liu, Jun and Wu, Jian and Pei, Changhua and Lin, Xiao and Ou, Wenwu and Jiang, Peng},
+  booktitle = {CIKM},
+  year = {2019}
+}""",
+}
+"""What a model of each attention goes back to."""
+NUMBERS = {2: "Two", 3: "Three", 4: "Four"}
+VERSIONS = ("seqrec", "torch", "transformers", "datasets")
+
+
+def model_card(
+    config: SeqRecConfig,
+    items: Dataset,
+    metrics: Mapping[str, Any],
+    preparation: Mapping[str, Any],
+    repo_id: str | None = None,
+) -> str:
+    """Return the README.md of a model folder.
+
+    Args:
+        config: The shape of the model.
+        items: Its catalogue.
+        metrics: Content of `metrics.json`.
+        preparation: Content of `preparation.json`.
+        repo_id: Where it will be on the Hub; a placeholder by default.
+    """
+    template = next(place / TEMPLATE for place in PLACES if (place / TEMPLATE).is_file())
+    name = (repo_id or "").rpartition("/")[2] or f"Next items, {_source(preparation)}"
+    card = ModelCard.from_template(
+        _card_data(config, metrics, preparation, name),
+        template_path=str(template),
+        name=name,
+        repo_id=repo_id or HERE,
+        num_items=f"{len(items):,}",
+        width=config.score_size,
+        history=_history(items),
+        content=" and ".join(TOLD_BY.get(modality, modality) for modality in config.content_sizes or {}),
+        architecture=_architecture(config),
+        event=_event(preparation),
+        shown="".join(f", their {name}" for name in items.column_names if name not in OWN_COLUMNS),
+        training=_training(config, metrics),
+        citation=PAPERS[config.attention],
+        **_quality(metrics),
+        **_data(metrics, preparation),
+        new_items=_new_items(config),
+    )
+    return str(card.content)
+
+
+def _card_data(
+    config: SeqRecConfig, metrics: Mapping[str, Any], preparation: Mapping[str, Any], name: str
+) -> ModelCardData:
+    """The metadata: what the Hub sorts and compares models by."""
+    encoders = [origin.get("encoder", "") for origin in (config.content_encoders or {}).values()]
+    source = _source(preparation)
+    return ModelCardData(
+        library_name="seqrec",
+        tags=["recommendation", "sequential-recommendation", "next-item", *_kinds(config), "custom_code"],
+        datasets=[source] if "/" in source else None,
+        base_model=[encoder for encoder in encoders if "/" in encoder] or None,
+        model_name=name,
+        eval_results=list(_eval_results(metrics, preparation)) or None,
+    )
+
+
+def _kinds(config: SeqRecConfig) -> list[str]:
+    """What such models are looked for by."""
+    return {"causal": ["sasrec"], "bidirectional": ["bert4rec"]}[config.attention]
+
+
+def _eval_results(metrics: Mapping[str, Any], preparation: Mapping[str, Any]) -> Iterator[EvalResult]:
+    """Every value on test, with the protocol that it depends on."""
+    test, source = metrics.get("test", {}), _source(preparation)
+    settings = preparation.get("settings", {})
+    for part in ("exclude_seen", "include_seen", "warm", "cold"):
+        values = test.get(part, {})
+        args = {
+            "split": metrics.get("split"),
+            "candidates": "full catalogue",
+            "num_items": metrics.get("num_items"),
+            "num_users": values.get("num_users", test.get("num_users")),
+            "min_interactions": settings.get("min_interactions"),
+            "seen_items": "included" if part == "include_seen" else "excluded",
+            "targets": part if part in ("warm", "cold") else "all",
+        }
+        for key, value in values.items():
+            metric, _, cut = key.partition("@")
+            if metric in METRICS and cut.isdigit():
+                yield EvalResult(
+                    task_type="sequential-recommendation",
+                    task_name="Next item",
+                    dataset_type=source,
+                    dataset_name=f"{source}, {SEEN[part]}",
+                    dataset_config=part,  # by which the client tells them apart, not by the protocol
+                    dataset_split="test",
+                    dataset_args=args,
+                    metric_type=f"{metric}_at_{cut}",
+                    metric_name=f"{METRICS[metric]}@{cut}, {SEEN[part]}",
+                    metric_value=round(value, 5),
+                    metric_args={"interval_95": [round(end, 5) for end in values[f"{key}_ci"]]},
+                )
+
+
+def _source(preparation: Mapping[str, Any]) -> str:
+    return str(preparation.get("source", {}).get("name", "a table"))
+
+
+def _history(items: Dataset) -> str:
+    """Two items that many took, as Python."""
+    return json.dumps(items.select(range(min(2, len(items))))["item_id"][:], ensure_ascii=False)
+
+
+def _architecture(config: SeqRecConfig) -> str:
+    """One sentence about the network."""
+    kind = {"causal": "sees the past only (SASRec)", "bidirectional": "looks both ways (BERT4Rec)"}[config.attention]
+    encoders = (
+        f"{NUMBERS.get(config.ensemble_size, config.ensemble_size)} encoders, each"
+        if config.ensemble_size > 1
+        else "One encoder"
+    )
+    sentence = (
+        f"{encoders} a Transformer of {config.num_hidden_layers} blocks, {config.hidden_size} wide, that {kind}."
+    )
+    if config.transition_size:
+        sentence += " What follows what in training is counted, too, and added to the scores."
+    return sentence
+
+
+def _event(preparation: Mapping[str, Any]) -> str:
+    """What one interaction of the training data is."""
+    dataset, settings = NAMED_DATASETS.get(_source(preparation)), preparation.get("settings", {})
+    if dataset:
+        sentence = dataset.event
+    else:
+        sentence = (
+            f"A row of `{_source(preparation)}`: one user took one item. Whether that was a view, a purchase or a "
+            "rating, the table does not say, and the model cannot know."
+        )
+    if settings.get("min_value") is not None:
+        sentence += f" Rows with a value below {settings['min_value']:g} do not count."
+    return sentence
+
+
+def _quality(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The tables of test results, or why there are none."""
+    test = metrics.get("test")
+    if not test:
+        found = metrics.get("validation", {}).get("exclude_seen", {})
+        value = next((key for key in found if key.startswith("ndcg@") and not key.endswith("_ci")), None)
+        why = f"; on validation its {value.upper()} was {found[value]:.4f}" if value else ""
+        return {"results": "", "why_unmeasured": why, "bias": ""}
+    rankers = {"this model": test} | metrics.get("baselines", {})
+    popularity = f"popularity@{cuts_of(rankers)[0]}"
+    bias = ""
+    if popularity in test.get("lists", {}):
+        bias = f": an item in its lists was taken {test['lists'][popularity]:,.0f} times in training, in the mean"
+    return {
+        "protocol": (
+            f"{test['num_users']:,} users, one target each; all {metrics.get('num_items', 0):,} items are ranked, "
+            "without the seen ones where not said otherwise. Ties count against a ranker. In brackets: 95 % intervals "
+            "over users."
+        ),
+        "results": runs_table({name: [result] for name, result in rankers.items()}),
+        "cohorts": f"```text\n{cohorts_table(rankers)}\n```",
+        "lists": f"```text\n{lists_table(rankers)}\n```",
+        "bias": bias,
+    }
+
+
+def _data(metrics: Mapping[str, Any], preparation: Mapping[str, Any]) -> dict[str, str]:
+    """What it was trained on, and what was dropped on the way."""
+    split = SPLITS.get(metrics.get("split", ""), "")
+    source = preparation.get("source", {})
+    sentence = (
+        f"`{_source(preparation)}` (sha256 of its interactions `{source.get('sha256', 'unknown')}`). Of each user's "
+        f"history in the order of time, {split}."
+    )
+    rows = ["| step | users | items | interactions |", "|---|---:|---:|---:|"]
+    for step in preparation.get("steps", []):
+        counts = [f"{step['before'][name]:,} to {step['after'][name]:,}" for name in COUNTS]
+        rows.append(f"| {step['name']} | {' | '.join(counts)} |")
+    left = [f"{preparation[name]:,}" for name in COUNTS if name in preparation]
+    rows.append(f"| **left** | {' | '.join(left)} |")
+    return {"data": sentence, "steps": "\n".join(rows)}
+
+
+def _new_items(config: SeqRecConfig) -> str:
+    if config.content_sizes:
+        return (
+            "A new item stands where items stand whose content is nearest; how well that works depends on the content."
+        )
+    return "It cannot rank an item that nobody took in training: it knows items by their ids alone."
+
+
+def _training(config: SeqRecConfig, metrics: Mapping[str, Any]) -> str:
+    """What it cost, and with what."""
+    of_run = metrics.get("train", {})
+    parts = [f"{of_run['parameters']:,} learned numbers" if "parameters" in of_run else ""]
+    if "seconds" in of_run:
+        where = of_run.get("device", "what was there")
+        parts.append(f"{of_run['epochs']:g} epochs in {of_run['seconds'] / 60:.1f} minutes on {where}")
+    if "peak_memory_mb" in of_run:
+        parts.append(f"{of_run['peak_memory_mb']:,} MB at the peak")
+    parts.append(f"seed {of_run['seed']}" if "seed" in of_run else "")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
+    return f"{', '.join(part for part in parts if part)}. {versions}. The energy it took was not measured."
