@@ -3,7 +3,8 @@
     python scripts/publish.py runs/demo/model owner/name [--private]
     python scripts/publish.py runs/demo/model owner/name --columns
 
-Columns of items go out as they are; `--columns` alone publishes ids and counts only. `hf auth login` comes first.
+Columns of items go out as they are; with `--columns` alone, items show ids and counts only. Log in before that by
+`hf auth login`.
 """
 
 import argparse

@@ -45,9 +45,10 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
             f"their columns are {items.column_names}. Pass items with texts, or name image_column, audio_column, "
             "attributes or vector_columns."
         )
-    if arguments.model.content_scale and not content.vectors:
+    scales = arguments.model.content_scale or [1.0]
+    if scales != [1.0] and not content.vectors:
         raise ValueError(
-            f"content_scale={arguments.model.content_scale} is about vectors of content, and the items have none. "
+            f"content_scale={scales} is about vectors of content, and the items have none. "
             "Leave it out, or pass items with texts, images, sounds or vectors."
         )
     if not arguments.model.use_item_ids and (
@@ -60,7 +61,7 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
     num_trained = int((np.asarray(items.with_format("numpy")["count"][:]) > 0).sum()) if sizes else len(items)
     shown = [name for name in _text_columns(items) if name not in _media_columns(arguments.data)]
     asked_for = dataclasses.asdict(arguments.model)
-    if content.vectors and not asked_for["content_scale"]:
+    if content.vectors and arguments.model.use_item_ids and not asked_for["content_scale"]:
         asked_for["content_scale"] = usual_content_scale(arguments.model.ensemble_size)
     config = SeqRecConfig(
         vocab_size=len(SPECIAL_TOKENS) + len(items),
@@ -80,7 +81,7 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
 
 
 def usual_content_scale(ensemble_size: int) -> list[float]:
-    """How loud content starts in each encoder where nothing is asked for: chosen on Beauty and MovieLens (LOG.md).
+    """How loud content starts beside ids where nothing is asked for: chosen with texts, on Beauty and MovieLens.
 
     >>> usual_content_scale(1), usual_content_scale(2), usual_content_scale(3)
     ([5.0], [20.0, 1.0], [20.0, 4.5, 1.0])

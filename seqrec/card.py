@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import json
+import logging
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,24 @@ PAPERS = {
 }
 """What a model of each attention goes back to."""
 NUMBERS = {2: "Two", 3: "Three", 4: "Four"}
-VERSIONS = ("seqrec", "torch", "transformers", "datasets")
+MARK = (
+    "<!-- Written by seqrec from the run, and again at every save. Take this line out to keep a text of your own. -->"
+)
+VERSIONS = ("torch", "transformers", "datasets")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+logger = logging.getLogger(__name__)
+
+
+def is_generated(text: str) -> bool:
+    """Whether a card was written here, and by nobody since."""
+    return MARK in text
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a model is trained with."""
+    return {name: importlib.metadata.version(name) for name in VERSIONS}
 
 
 def model_card(
@@ -66,12 +85,32 @@ def model_card(
         metrics: Content of `metrics.json`.
         preparation: Content of `preparation.json`.
         repo_id: Where it will be on the Hub; a placeholder by default.
+
+    Records that seqrec did not write so are left out, with a warning: a card never keeps a model from being saved.
     """
+    try:
+        return _filled(config, items, metrics, preparation, repo_id)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        logger.warning(
+            "The card says nothing of data and results: the records are not as seqrec writes them (%r).", error
+        )
+        return _filled(config, items, {}, {}, repo_id)
+
+
+def _filled(
+    config: SeqRecConfig,
+    items: Dataset,
+    metrics: Mapping[str, Any],
+    preparation: Mapping[str, Any],
+    repo_id: str | None,
+) -> str:
+    """The same, of records as seqrec writes them."""
     template = next(place / TEMPLATE for place in PLACES if (place / TEMPLATE).is_file())
     name = (repo_id or "").rpartition("/")[2] or f"Next items, {_source(preparation)}"
     card = ModelCard.from_template(
         _card_data(config, metrics, preparation, name),
         template_path=str(template),
+        mark=MARK,
         name=name,
         repo_id=repo_id or HERE,
         num_items=f"{len(items):,}",
@@ -80,7 +119,7 @@ def model_card(
         content=" and ".join(TOLD_BY.get(modality, modality) for modality in config.content_sizes or {}),
         architecture=_architecture(config),
         event=_event(preparation),
-        shown="".join(f", their {name}" for name in items.column_names if name not in OWN_COLUMNS),
+        shown="".join(f", their {_plain(name)}" for name in items.column_names if name not in OWN_COLUMNS),
         training=_training(config, metrics),
         citation=PAPERS[config.attention],
         **_quality(metrics),
@@ -99,7 +138,7 @@ def _card_data(
     return ModelCardData(
         library_name="seqrec",
         tags=["recommendation", "sequential-recommendation", "next-item", *_kinds(config), "custom_code"],
-        datasets=[source] if "/" in source else None,
+        datasets=[source] if HUB_ID.fullmatch(source) else None,
         base_model=[encoder for encoder in encoders if "/" in encoder] or None,
         model_name=name,
         eval_results=list(_eval_results(metrics, preparation)) or None,
@@ -108,7 +147,9 @@ def _card_data(
 
 def _kinds(config: SeqRecConfig) -> list[str]:
     """What such models are looked for by."""
-    return {"causal": ["sasrec"], "bidirectional": ["bert4rec"]}[config.attention]
+    if config.attention == "causal":
+        return ["sasrec"]
+    return ["bert4rec"] if config.appends_mask else ["bidirectional"]
 
 
 def _eval_results(metrics: Mapping[str, Any], preparation: Mapping[str, Any]) -> Iterator[EvalResult]:
@@ -145,7 +186,16 @@ def _eval_results(metrics: Mapping[str, Any], preparation: Mapping[str, Any]) ->
 
 
 def _source(preparation: Mapping[str, Any]) -> str:
-    return str(preparation.get("source", {}).get("name", "a table"))
+    return _plain(str(preparation.get("source", {}).get("name", "a table")))
+
+
+def _plain(text: str) -> str:
+    r"""Keep a name of the user's from being read as Markdown.
+
+    >>> _plain("price `net`\n# no heading")
+    "price 'net' # no heading"
+    """
+    return " ".join(text.replace("`", "'").replace("|", "/").replace("<", "(").replace(">", ")").split())
 
 
 def _history(items: Dataset) -> str:
@@ -155,7 +205,10 @@ def _history(items: Dataset) -> str:
 
 def _architecture(config: SeqRecConfig) -> str:
     """One sentence about the network."""
-    kind = {"causal": "sees the past only (SASRec)", "bidirectional": "looks both ways (BERT4Rec)"}[config.attention]
+    kind = "sees the past only (SASRec)"
+    if config.attention == "bidirectional":
+        kind = "looks both ways"
+        kind += " (BERT4Rec)" if config.appends_mask else " and answers from the state of the newest item"
     encoders = (
         f"{NUMBERS.get(config.ensemble_size, config.ensemble_size)} encoders, each"
         if config.ensemble_size > 1
@@ -204,20 +257,21 @@ def _quality(metrics: Mapping[str, Any]) -> dict[str, str]:
             "over users."
         ),
         "results": runs_table({name: [result] for name, result in rankers.items()}),
-        "cohorts": f"```text\n{cohorts_table(rankers)}\n```",
-        "lists": f"```text\n{lists_table(rankers)}\n```",
+        "cohorts": f"```text\n{cohorts_table(rankers)}\n```" if "cohorts" in test else "",
+        "lists": f"```text\n{lists_table(rankers)}\n```" if "lists" in test else "",
         "bias": bias,
     }
 
 
 def _data(metrics: Mapping[str, Any], preparation: Mapping[str, Any]) -> dict[str, str]:
     """What it was trained on, and what was dropped on the way."""
-    split = SPLITS.get(metrics.get("split", ""), "")
-    source = preparation.get("source", {})
-    sentence = (
-        f"`{_source(preparation)}` (sha256 of its interactions `{source.get('sha256', 'unknown')}`). Of each user's "
-        f"history in the order of time, {split}."
-    )
+    split = SPLITS.get(metrics.get("split", ""), "what was held out is not recorded")
+    order = "time" if "timestamp" in preparation.get("order", []) else "the rows of the table"
+    hashed = preparation.get("source", {}).get("sha256", "not recorded")
+    sentence = f"`{_source(preparation)}` (sha256 of its interactions: {hashed}), in the order of {order}; {split}."
+    dataset = NAMED_DATASETS.get(_source(preparation))
+    if dataset:
+        sentence += f" {dataset.licence}"
     rows = ["| step | users | items | interactions |", "|---|---:|---:|---:|"]
     for step in preparation.get("steps", []):
         counts = [f"{step['before'][name]:,} to {step['after'][name]:,}" for name in COUNTS]
@@ -245,5 +299,5 @@ def _training(config: SeqRecConfig, metrics: Mapping[str, Any]) -> str:
     if "peak_memory_mb" in of_run:
         parts.append(f"{of_run['peak_memory_mb']:,} MB at the peak")
     parts.append(f"seed {of_run['seed']}" if "seed" in of_run else "")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
-    return f"{', '.join(part for part in parts if part)}. {versions}. The energy it took was not measured."
+    parts += [f"{name} {version}" for name, version in of_run.get("versions", {}).items()]
+    return f"{', '.join(part for part in parts if part) or 'Not recorded'}. The energy it took was not measured."

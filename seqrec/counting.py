@@ -13,7 +13,7 @@ BACKWARD = 0.25  # weight of the same pair the other way round
 BEFORE_POWER, AFTER_POWER = 0.5, 0.2  # how much frequent items are turned down, in the history and as what follows
 OVERSAMPLING, POWER_ITERATIONS = 16, 4  # of the truncated decomposition
 MEASURED = 1000  # histories whose best scores say how loud the counts are
-MOST_COUNTED = 4_000_000  # interactions: their pairs take some 500 MB, and more of them would change little
+MOST_COUNTED = 2_000_000  # interactions: their pairs take up to 1 GB, and more of them would change little
 
 
 @torch.no_grad()
@@ -44,7 +44,8 @@ def transitions(items: np.ndarray, sizes: np.ndarray, num_items: int) -> csr_arr
 
     A pair counts 1/sqrt(places between them), and a quarter of that the other way round.
 
-    >>> transitions(np.array([0, 1, 0, 1]), np.array([2, 2]), 2).toarray().round(2).tolist()  # 0, then 1, twice
+    >>> table = transitions(np.array([0, 1, 0, 1]), np.array([2, 2]), 2)  # 0, then 1, twice
+    >>> table.toarray().astype(float).round(2).tolist()
     [[0.0, 0.93], [0.38, 0.0]]
 
     Args:
@@ -52,12 +53,12 @@ def transitions(items: np.ndarray, sizes: np.ndarray, num_items: int) -> csr_arr
         sizes: (histories,), the length of each.
         num_items: Rows and columns of the result.
     """
-    history = np.repeat(np.arange(len(sizes)), sizes)
-    total = csr_array((num_items, num_items), dtype=np.float64)
+    history, items = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes), items.astype(np.int32)
+    total = csr_array((num_items, num_items), dtype=np.float32)
     for distance in range(1, REACH + 1):
         same = (history[distance:] == history[:-distance]) & (items[distance:] != items[:-distance])
         pair = items[:-distance][same], items[distance:][same]
-        total += csr_array((np.full(len(pair[0]), distance**-0.5), pair), shape=total.shape)
+        total += csr_array((np.full(len(pair[0]), distance**-0.5, np.float32), pair), shape=total.shape)
     total = total + BACKWARD * total.T
     before, after = total.sum(axis=1) + 1, total.sum(axis=0) + 1
     return csr_array(diags_array(before**-BEFORE_POWER) @ total @ diags_array(after**-AFTER_POWER))

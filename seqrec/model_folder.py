@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerFast
 
 import seqrec.model
-from seqrec.card import model_card
+from seqrec.card import is_generated, model_card
 from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.folders import read_json, write_json, written_whole, written_whole_file
 from seqrec.model import SeqRecConfig, SeqRecForNextItem, pipeline_seqrec
@@ -34,6 +34,7 @@ READ = (*NEEDED, METRICS_FILE, PREPARATION_FILE)
 CODE = tuple(path.name for path in Path(seqrec.model.__file__).parent.glob("*.py") if path.name != "__init__.py")
 SHAPE = (*inspect.get_annotations(SeqRecConfig), "dtype")  # what is read of config.json: never the code it may name
 DTYPES = ("float32", "float16", "bfloat16", "float64")
+REMOVED = "model.items.removed"  # the tensor that marks them
 WEIGHT_TYPES = {"BOOL": "bool", "I32": "int"} | dict.fromkeys(("F16", "BF16", "F32", "F64"), "float")  # of safetensors
 AGAIN = "Save or download the model again."
 
@@ -88,12 +89,18 @@ class ModelFolder:
         self.model.config.custom_pipelines = {TASK: pipeline}
         shown = [name for name in self.model.config.display_columns or [] if name in self.items.column_names]
         shown = [name for name in dict.fromkeys(shown) if name not in OWN_COLUMNS]
+        own_card = _own_card(Path(path))
         if (Path(path) / CONFIG_FILE).is_file():
             _read_kind(Path(path))
+        elif own_card is not None:
+            raise ValueError(f"{str(path)!r} holds a {CARD_FILE} and no model; expected a new or empty folder.")
         try:
             with written_whole(path, (*READ, *CODE, CARD_FILE)) as folder:
                 self._write(folder, shown)
-                write_card(folder, repo_id)
+                if own_card is None:
+                    write_card(folder, repo_id)
+                else:
+                    (folder / CARD_FILE).write_bytes(own_card)
         except Exception as error:
             if (
                 not isinstance(error, OSError | SafetensorError) and type(error) is not Exception
@@ -116,16 +123,30 @@ class ModelFolder:
         write_json(folder / PREPARATION_FILE, self.preparation)
 
 
+def _own_card(folder: Path) -> bytes | None:
+    """The card of a folder that somebody has written by hand."""
+    try:
+        content = (folder / CARD_FILE).read_bytes()
+    except OSError:
+        return None
+    return None if is_generated(content.decode("utf-8", errors="replace")) else content
+
+
 def write_card(path: str | Path, repo_id: str | None = None) -> None:
-    """Write README.md of a model folder from its other files, but for the weights.
+    """Write README.md of a model folder from its other files; one that was written by hand stays.
 
     Args:
         path: The folder.
         repo_id: Where it will be on the Hub, for the examples.
     """
     folder = Path(path)
+    if _own_card(folder) is not None:
+        return
     config = _load_config(folder)
     items = Dataset(_read_items(folder / ITEMS_FILE, config))
+    with safe_open(folder / WEIGHTS_FILE, framework="pt") as weights:
+        removed = weights.get_tensor(REMOVED)[config.num_special_tokens :]
+    items = items.select((~removed).nonzero().flatten().tolist()) if removed.any() else items
     records = read_json(folder / METRICS_FILE), read_json(folder / PREPARATION_FILE)
     with written_whole_file(folder / CARD_FILE) as temporary:
         temporary.write_text(model_card(config, items, *records, repo_id), encoding="utf-8")

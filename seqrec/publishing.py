@@ -9,9 +9,11 @@ from typing import TypedDict, Unpack
 
 from huggingface_hub import HfApi
 
+from seqrec.card import is_generated
 from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.data.named import NAMED_DATASETS
-from seqrec.model_folder import ModelFolder
+from seqrec.model.configuration_seqrec import ATTRIBUTES
+from seqrec.model_folder import CARD_FILE, ModelFolder
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ class PushOptions(TypedDict, total=False):
         revision: The branch, made if there is none; main by default.
         create_pr: Ask for the change in a pull request.
         columns: What goes out of an item beside its id and its count in training; all display columns by default.
-        have_rights: The caller may pass on the columns of a data set whose licence forbids it to everybody else.
+        have_rights: The caller may pass on the columns of a data set whose data others may not pass on.
         token: Of the Hub; the one that `hf auth login` stored by default.
     """
 
@@ -50,16 +52,24 @@ def push_to_hub(folder: ModelFolder, repo_id: str, **options: Unpack[PushOptions
         The address of what was written.
 
     Raises:
-        ValueError: Columns that are not shown, or may not go out; or the Hub refuses or does not answer.
+        ValueError: An unknown option; columns that are not shown, or may not go out; a private model for a repository
+            that is public; or the Hub refuses or does not answer.
+
+    What items are made of goes out in the weights whatever columns are shown: vectors of texts, images and sounds, and
+    attributes as they are. So do removed items, which keep their rows.
     """
+    if unknown := sorted(set(options) - set(PushOptions.__annotations__)):
+        raise ValueError(f"push_to_hub has no option {unknown[0]!r}; it has {', '.join(PushOptions.__annotations__)}.")
     columns, revision = _outgoing(folder, options), options.get("revision")
-    logger.info("publishing  items with their ids, counts in training and %s", ", ".join(columns) or "nothing else")
+    logger.warning("Publishing items with their ids, counts in training and %s.", ", ".join(columns) or "no column")
     with TemporaryDirectory() as place:
         path = Path(place) / "model"
         with _showing(folder, columns):
             folder.save(path, repo_id)
         try:
             return _upload(path, repo_id, revision, options)
+        except PermissionError as error:
+            raise ValueError(str(error)) from None
         except Exception as error:  # the client's transport raises in ways of its own
             reason = " ".join(str(error).split())
             raise ValueError(
@@ -71,17 +81,31 @@ def push_to_hub(folder: ModelFolder, repo_id: str, **options: Unpack[PushOptions
 def _upload(path: Path, repo_id: str, revision: str | None, options: PushOptions) -> str:
     """Bring the files of a folder to the Hub, and return the address."""
     api = HfApi(token=options.get("token"))
-    url = str(api.create_repo(repo_id, private=options.get("private"), exist_ok=True))
+    url = api.create_repo(repo_id, private=options.get("private"), exist_ok=True)
+    repo_id = url.repo_id  # with its owner
+    if options.get("private") and not api.repo_info(repo_id).private:
+        raise PermissionError(
+            f"{repo_id!r} is there already and is public. Make it private first, or choose another name."
+        )
     if revision is not None:
         api.create_branch(repo_id, branch=revision, exist_ok=True)
     commit = api.upload_folder(
         repo_id=repo_id,
         folder_path=path,
+        ignore_patterns=[CARD_FILE] if _has_own_card(api, repo_id, revision) else None,
         commit_message=options.get("commit_message") or "Upload a seqrec model",
         revision=revision,
         create_pr=options.get("create_pr", False),
     )
-    return commit.pr_url or (url if revision is None else f"{url}/tree/{revision}")
+    return commit.pr_url or (str(url) if revision is None else f"{url}/tree/{revision}")
+
+
+def _has_own_card(api: HfApi, repo_id: str, revision: str | None) -> bool:
+    """Whether somebody has written the repository's card by hand."""
+    if not api.file_exists(repo_id, CARD_FILE, revision=revision):
+        return False
+    path = api.hf_hub_download(repo_id, CARD_FILE, revision=revision)
+    return not is_generated(Path(path).read_text(encoding="utf-8"))
 
 
 def _outgoing(folder: ModelFolder, options: PushOptions) -> list[str]:
@@ -94,10 +118,18 @@ def _outgoing(folder: ModelFolder, options: PushOptions) -> list[str]:
         raise ValueError(f"columns names {unknown}; the items show {shown}. Choose among those.")
     source = folder.preparation.get("source", {}).get("name")
     dataset = NAMED_DATASETS.get(source)
-    if chosen and dataset and not dataset.redistributable and not options.get("have_rights"):
+    if not dataset or dataset.redistributable or options.get("have_rights"):
+        return chosen
+    if ATTRIBUTES in (folder.model.config.content_sizes or {}):
+        raise ValueError(
+            f"The model was trained on {source!r}, whose data may not be passed on, and it holds the attributes of "
+            "its items as they are. Train without attributes, or pass have_rights=True (`--have_rights`) if you "
+            "have the right."
+        )
+    if chosen:
         raise ValueError(
             f"The model was trained on {source!r}, whose data may not be passed on, and {chosen} of its items would "
-            "go out. Pass columns=[] (`--columns` alone) to publish ids and counts only, or have_rights=True "
+            "go out. Pass columns=[] (`--columns` alone) to show ids and counts only, or have_rights=True "
             "(`--have_rights`) if you have the right."
         )
     return chosen

@@ -15,6 +15,7 @@ from transformers.trainer_utils import IntervalStrategy
 
 from seqrec.arguments import SeqRecTrainingArguments
 from seqrec.building import build_model
+from seqrec.card import versions
 from seqrec.counting import count_transitions
 from seqrec.data import PreparedData
 from seqrec.data.collation import Objective, TrainingWindows
@@ -198,6 +199,7 @@ def _finish(
             "interactions_per_second": round(int(trainer.num_targets) / seconds),
             "resumed_at_step": trainer.resumed_at_step,
             "device": device_name(trainer.args.device),
+            "versions": versions(),
             "peak_memory_mb": round(peak_memory_mb(trainer.args.device)),
             "parameters": sum(parameter.numel() for parameter in folder.model.parameters()),
             "seed": trainer.args.seed,

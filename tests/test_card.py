@@ -10,9 +10,10 @@ from huggingface_hub import ModelCard
 
 from seqrec import Recommender
 from seqrec.baselines import fit_baselines
-from seqrec.card import SEEN, model_card
+from seqrec.card import SEEN, is_generated, model_card
 from seqrec.data import PreparedData
 from seqrec.evaluation import evaluate
+from seqrec.model_folder import write_card
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,46 @@ def test_what_a_model_of_a_named_data_set_learned_from_is_said(measured):
     preparation["source"]["name"], preparation["settings"]["min_value"] = "movielens-100k", 4
     text = model_card(recommender.model.config, recommender.items, metrics, preparation)
     assert "A rating of a film, whatever its value" in text and "Rows with a value below 4 do not count." in text
+
+
+def test_a_card_of_ones_own_stays_and_a_foreign_readme_is_not_lost(measured, tmp_path):
+    recommender, _ = measured
+    recommender.save_pretrained(tmp_path / "model")
+    card = tmp_path / "model" / "README.md"
+    assert is_generated(card.read_text(encoding="utf-8"))
+    card.write_text("My own words.", encoding="utf-8")
+    recommender.save_pretrained(tmp_path / "model")
+    write_card(tmp_path / "model")
+    assert card.read_text(encoding="utf-8") == "My own words."
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "README.md").write_text("Notes.", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"holds a README\.md and no model"):
+        recommender.save_pretrained(tmp_path / "notes")
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {"test": {"num_users": 3, "exclude_seen": {"ndcg@10": 0.5}}},
+        {"test": [1]},
+        {"train": None, "test": None},
+        {"validation": {"exclude_seen": {"ndcg@10": "high"}}},
+    ],
+)
+def test_records_that_are_not_ours_keep_no_model_from_being_saved(measured, metrics, caplog):
+    assert "## How good it is" in card_of(measured[0], metrics)
+    assert "The card says nothing of data and results" in caplog.text
+
+
+def test_results_without_cohorts_and_lists_are_shown_alone(measured):
+    recommender, metrics = measured
+    test = {name: part for name, part in metrics["test"].items() if name not in ("cohorts", "lists")}
+    text = card_of(recommender, metrics | {"test": test, "baselines": {}})
+    assert "| this model | " in text and "What kind of items" not in text
+
+
+def test_names_of_columns_are_no_markdown(measured):
+    recommender, metrics = measured
+    items = recommender.items.rename_column("title", "`title`\n# big")
+    text = model_card(recommender.model.config, items, metrics, recommender.folder.preparation)
+    assert "their 'title' # big" in text and "\n# big" not in text

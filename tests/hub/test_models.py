@@ -60,6 +60,8 @@ def test_a_pushed_model_comes_back_with_the_same_lists(hub, model, tmp_path):
             assert not content.startswith(b"\x80") and not name.endswith((".bin", ".pt", ".pkl"))
         loaded = run(["-c", LOAD, "owner/toy"], tmp_path / "b", **here)
         assert json.loads(loaded.stdout) == [wanted, ["genres", "title"]], loaded.stderr
+        private = run(["scripts/publish.py", folder, "owner/toy", "--private"], tmp_path / "a", **here)
+        assert "'owner/toy' is there already and is public" in private.stderr.splitlines()[-1]
         again = run(["-c", LOAD, "owner/toy"], tmp_path / "b", HF_HUB_OFFLINE="1")
         assert json.loads(again.stdout)[0] == wanted, again.stderr
 
@@ -105,3 +107,8 @@ def test_items_of_a_data_set_that_may_not_be_passed_on_stay_here(model):
             recommender.push_to_hub("owner/toy", columns=columns)
     with pytest.raises(ValueError, match=r"columns names \['price'\]; the items show"):
         recommender.push_to_hub("owner/toy", columns=["price"])
+    with pytest.raises(ValueError, match="push_to_hub has no option 'colums'; it has private"):
+        recommender.push_to_hub("owner/toy", colums=[])
+    recommender.model.config.content_sizes = {"attributes": [3, 2, 0]}
+    with pytest.raises(ValueError, match="it holds the attributes of its items"):
+        recommender.push_to_hub("owner/toy", columns=[])

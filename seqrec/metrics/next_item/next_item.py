@@ -54,4 +54,4 @@ class NextItem(evaluate.Metric):
         k: int | Sequence[int] = 10,
         seed: int = 0,
     ) -> dict[str, Any]:
-        return evaluate_lists(predictions, references, [k] if isinstance(k, int) else list(k), seed)
+        return evaluate_lists(predictions, references, list(k) if isinstance(k, Sequence) else [int(k)], seed)
