@@ -60,43 +60,57 @@ def test_a_pushed_model_comes_back_with_the_same_lists(hub, model, tmp_path):
             assert not content.startswith(b"\x80") and not name.endswith((".bin", ".pt", ".pkl"))
         loaded = run(["-c", LOAD, "owner/toy"], tmp_path / "b", **here)
         assert json.loads(loaded.stdout) == [wanted, ["genres", "title"]], loaded.stderr
-        private = run(["scripts/publish.py", folder, "owner/toy", "--private"], tmp_path / "a", **here)
-        assert "'owner/toy' is there already and is public" in private.stderr.splitlines()[-1]
         again = run(["-c", LOAD, "owner/toy"], tmp_path / "b", HF_HUB_OFFLINE="1")
         assert json.loads(again.stdout)[0] == wanted, again.stderr
 
 
-def test_branches_pull_requests_and_private_repositories(hub, model, tmp_path):
+@pytest.fixture
+def here(hub, monkeypatch, tmp_path):
+    """A server that the client of this process talks to."""
+    with hub() as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        address = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        yield server
+
+
+def test_branches_pull_requests_and_private_repositories(here, model, tmp_path):
     folder, wanted = model
-    with hub() as server:
-        here = {"HF_ENDPOINT": server.url, "HF_TOKEN": server.token}
-        words = ["scripts/publish.py", folder, "owner/toy"]
-        made = run([*words, "--private", "--revision", "v2", "--columns", "title"], tmp_path / "a", **here)
-        assert made.stdout.strip() == f"{server.url}/owner/toy/tree/v2", made.stderr
-        asked = run([*words, "--create_pr"], tmp_path / "a", **here)
-        assert asked.stdout.strip() == f"{server.url}/owner/toy/discussions/1", asked.stderr
-        assert server.repositories["models/owner/toy"].private
-        assert not server.repositories["models/owner/toy"].at("main")[1]
-        loaded = run(["-c", LOAD, "owner/toy", "v2"], tmp_path / "b", **here)
-        assert json.loads(loaded.stdout) == [wanted, ["title"]], loaded.stderr
-        stranger = run(["-c", LOAD, "owner/toy", "v2"], tmp_path / "c", HF_ENDPOINT=server.url)
-        assert "the Hub gave none of this name" in stranger.stderr.splitlines()[-1]
+    recommender, token = Recommender.from_pretrained(folder), here.token
+    made = recommender.push_to_hub("owner/toy", private=True, revision="v2", columns=["title"], token=token)
+    assert made == f"{here.url}/owner/toy/tree/v2"
+    assert recommender.push_to_hub("owner/toy", create_pr=True, token=token) == f"{here.url}/owner/toy/discussions/1"
+    repository = here.repositories["models/owner/toy"]
+    assert repository.private and not repository.at("main")[1]
+    loaded = run(["-c", LOAD, "owner/toy", "v2"], tmp_path / "b", HF_ENDPOINT=here.url, HF_TOKEN=token)
+    assert json.loads(loaded.stdout) == [wanted, ["title"]], loaded.stderr
+    stranger = run(["-c", LOAD, "owner/toy", "v2"], tmp_path / "c", HF_ENDPOINT=here.url)
+    assert "the Hub gave none of this name" in stranger.stderr.splitlines()[-1]
 
 
-def test_what_the_hub_refuses_ends_in_a_sentence(hub, model, tmp_path):
-    with hub() as server:
-        for environment in (
-            {"HF_ENDPOINT": server.url, "HF_TOKEN": "wrong"},
-            {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "any"},
-        ):
-            refused = run(["scripts/publish.py", model[0], "owner/toy"], tmp_path, **environment)
-            assert refused.returncode == 2
-            assert refused.stderr.splitlines()[-1].startswith("error: The model could not be pushed to"), (
-                refused.stderr
-            )
-    assert "models/owner/toy" not in server.repositories
-    with pytest.raises(ValueError, match="could not be pushed to 'a/b/c' .*`owner/name`"):
-        Recommender.from_pretrained(model[0]).push_to_hub("a/b/c")
+def test_what_is_public_stays_so_and_a_card_of_ones_own_stays(here, model):
+    recommender, token = Recommender.from_pretrained(model[0]), here.token
+    recommender.push_to_hub("owner/toy", token=token)
+    with pytest.raises(ValueError, match="'owner/toy' is there already and is public"):
+        recommender.push_to_hub("owner/toy", private=True, token=token)
+    repository = here.repositories["models/owner/toy"]
+    repository.commit("main", repository.at("main")[1] | {"README.md": b"My own words."}, "by hand")
+    recommender.push_to_hub("owner/toy", columns=[], token=token)
+    assert repository.at("main")[1]["README.md"] == b"My own words." and repository.messages[-1] != "by hand"
+
+
+def test_what_the_hub_refuses_ends_in_a_sentence(here, model, monkeypatch):
+    recommender = Recommender.from_pretrained(model[0])
+    for name, token in [("owner/toy", "wrong"), ("a/b/c", here.token)]:
+        with pytest.raises(ValueError, match=f"could not be pushed to '{name}' .*`owner/name`"):
+            recommender.push_to_hub(name, token=token)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match="could not be pushed to 'owner/toy' .*be online"):
+        recommender.push_to_hub("owner/toy", token=here.token)
+    assert "models/owner/toy" not in here.repositories
 
 
 def test_items_of_a_data_set_that_may_not_be_passed_on_stay_here(model):
