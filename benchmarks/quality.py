@@ -23,14 +23,13 @@ import yaml
 
 from seqrec.folders import read_json, written_whole_file
 from seqrec.report import results_of_runs
+from seqrec.settings import read_config
 from seqrec.tables import runs_table
 
 ROOT = Path(__file__).parent.parent
 BENCH = ROOT.parent / "shared" / "bench"
 FOLDERS = {"amazon-beauty": "amazon-beauty-2014", "movielens-1m": "movielens-1m"}
 """Where the tables of a data set are under `--data`; MovieLens-100K is fetched."""
-TEXTS = {"amazon-beauty": "{title}. {categories}", "movielens-1m": "{title}. {genres}"}
-"""What configs say of items, which falls with their own data source when tables take its place."""
 TITLES = {
     "amazon-beauty": "Amazon Beauty 2014, 5-core: 22,363 users, 12,101 items",
     "movielens-1m": "MovieLens-1M, items with fewer than 5 ratings removed: 6,040 users, 3,416 items",
@@ -104,8 +103,8 @@ def main(options: argparse.Namespace) -> None:
 def finish(row: Row, seed: int, folder: Path, data: Path) -> None:
     """Train and measure one run, as far as that is not done."""
     words = [] if row.config is None else [f"configs/{row.config}.yaml"]
-    has_texts = row.config is not None and row.data in TEXTS and "ids" not in row.run(seed)
-    texts = {"text_template": TEXTS[row.data]} if has_texts else {}
+    config = read_config(ROOT / words[0]) if words else {}  # whose template falls when tables replace its data
+    texts = {name: value for name, value in config.items() if name == "text_template"}
     train(folder, words, {"seed": seed, "disable_tqdm": True, **texts, **row.changed} | source(row.data, data))
     if "test" not in read_json(folder / "model" / "metrics.json"):
         baselines = BASELINES if seed == 0 else ()  # of which no seed changes anything

@@ -57,6 +57,12 @@ class ModelFolder:
     metrics: dict[str, Any] = field(default_factory=dict)
     preparation: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def shown(self) -> list[str]:
+        """The columns of `items` that recommendations show."""
+        names = dict.fromkeys(self.model.config.display_columns or [])
+        return [name for name in names if name in self.items.column_names and name not in OWN_COLUMNS]
+
     @classmethod
     def load(cls, name_or_path: str | Path, revision: str | None = None) -> "ModelFolder":
         """Read a local folder, or a Hub repository by its id.
@@ -87,8 +93,6 @@ class ModelFolder:
         """
         pipeline = {"impl": "pipeline_seqrec.NextItemPipeline", "pt": ["AutoModel"], "type": "text"}
         self.model.config.custom_pipelines = {TASK: pipeline}
-        shown = [name for name in self.model.config.display_columns or [] if name in self.items.column_names]
-        shown = [name for name in dict.fromkeys(shown) if name not in OWN_COLUMNS]
         own_card = _own_card(Path(path))
         if (Path(path) / CONFIG_FILE).is_file():
             _read_kind(Path(path))
@@ -96,7 +100,7 @@ class ModelFolder:
             raise ValueError(f"{str(path)!r} holds a {CARD_FILE} and no model; expected a new or empty folder.")
         try:
             with written_whole(path, (*READ, *CODE, CARD_FILE)) as folder:
-                self._write(folder, shown)
+                self._write(folder)
                 if own_card is None:
                     write_card(folder, repo_id)
                 else:
@@ -111,14 +115,14 @@ class ModelFolder:
                 "Make room, or choose a folder that you may write to."
             ) from error
 
-    def _write(self, folder: Path, shown: Sequence[str]) -> None:
+    def _write(self, folder: Path) -> None:
         """Write every file into an empty folder."""
         with without_file_bars():
             self.model.save_pretrained(folder)
         shutil.copymode(folder / CONFIG_FILE, folder / WEIGHTS_FILE)  # safetensors writes for its owner alone
         shutil.copy(pipeline_seqrec.__file__, folder)
         self.tokenizer.save_pretrained(folder)
-        pq.write_table(_plain_table(self.items.select_columns(["item_id", *shown, "count"])), folder / ITEMS_FILE)
+        pq.write_table(_plain_table(self.items.select_columns(["item_id", *self.shown, "count"])), folder / ITEMS_FILE)
         write_json(folder / METRICS_FILE, self.metrics)
         write_json(folder / PREPARATION_FILE, self.preparation)
 

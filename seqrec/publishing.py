@@ -10,7 +10,6 @@ from typing import TypedDict, Unpack
 from huggingface_hub import HfApi
 
 from seqrec.card import is_generated
-from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.data.named import NAMED_DATASETS
 from seqrec.model.configuration_seqrec import ATTRIBUTES
 from seqrec.model_folder import CARD_FILE, ModelFolder
@@ -66,38 +65,44 @@ def push_to_hub(folder: ModelFolder, repo_id: str, **options: Unpack[PushOptions
         path = Path(place) / "model"
         with _showing(folder, columns):
             folder.save(path, repo_id)
-        try:
-            return _upload(path, repo_id, revision, options)
-        except PermissionError as error:
-            raise ValueError(str(error)) from None
-        except Exception as error:  # the client's transport raises in ways of its own
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"The model could not be pushed to {repo_id!r} ({type(error).__name__}: {reason:.300}). Name it "
-                "`owner/name`, log in with `hf auth login` as somebody who may write there, and be online."
-            ) from error
+        return _upload(path, repo_id, revision, options)
 
 
 def _upload(path: Path, repo_id: str, revision: str | None, options: PushOptions) -> str:
     """Bring the files of a folder to the Hub, and return the address."""
     api = HfApi(token=options.get("token"))
-    url = api.create_repo(repo_id, private=options.get("private"), exist_ok=True)
-    repo_id = url.repo_id  # with its owner
-    if options.get("private") and not api.repo_info(repo_id).private:
-        raise PermissionError(
-            f"{repo_id!r} is there already and is public. Make it private first, or choose another name."
+    private = options.get("private")
+    with _asking_the_hub(repo_id):
+        url = api.create_repo(repo_id, private=private, exist_ok=True)
+        repo_id = url.repo_id  # with its owner
+        is_private = private and api.repo_info(repo_id).private
+    if private and not is_private:
+        raise ValueError(f"{repo_id!r} is there already and is public. Make it private first, or choose another name.")
+    with _asking_the_hub(repo_id):
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=path,
+            ignore_patterns=[CARD_FILE] if _has_own_card(api, repo_id, revision) else None,
+            commit_message=options.get("commit_message") or "Upload a seqrec model",
+            revision=revision,
+            create_pr=options.get("create_pr", False),
         )
-    if revision is not None:
-        api.create_branch(repo_id, branch=revision, exist_ok=True)
-    commit = api.upload_folder(
-        repo_id=repo_id,
-        folder_path=path,
-        ignore_patterns=[CARD_FILE] if _has_own_card(api, repo_id, revision) else None,
-        commit_message=options.get("commit_message") or "Upload a seqrec model",
-        revision=revision,
-        create_pr=options.get("create_pr", False),
-    )
     return commit.pr_url or (str(url) if revision is None else f"{url}/tree/{revision}")
+
+
+@contextmanager
+def _asking_the_hub(repo_id: str) -> Iterator[None]:
+    """Say in a sentence what the client raises, each transport in ways of its own."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"The model could not be pushed to {repo_id!r} ({type(error).__name__}: {reason:.300}). Name it "
+            "`owner/name`, log in with `hf auth login` as somebody who may write there, and be online."
+        ) from error
 
 
 def _has_own_card(api: HfApi, repo_id: str, revision: str | None) -> bool:
@@ -110,9 +115,9 @@ def _has_own_card(api: HfApi, repo_id: str, revision: str | None) -> bool:
 
 def _outgoing(folder: ModelFolder, options: PushOptions) -> list[str]:
     """The columns that go out; an error where they are not there or may not."""
-    shown = [name for name in folder.model.config.display_columns or [] if name in folder.items.column_names]
-    shown = [name for name in shown if name not in OWN_COLUMNS]
-    columns = options.get("columns")
+    shown, columns = folder.shown, options.get("columns")
+    if isinstance(columns, str):
+        raise ValueError(f"columns must be a list of names, not {columns!r}: wrap it in a list.")
     chosen = shown if columns is None else list(columns)
     if unknown := sorted(set(chosen) - set(shown)):
         raise ValueError(f"columns names {unknown}; the items show {shown}. Choose among those.")

@@ -12,7 +12,6 @@ from datasets import Dataset
 
 from seqrec.catalogue import add_items, encode_new_items, remove_items, set_catalogue, update_items
 from seqrec.data import histories_of, load_interactions
-from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.data.collation import collate_histories
 from seqrec.data.reading import Tabular
 from seqrec.data.sources import INTERACTION_COLUMNS
@@ -46,8 +45,7 @@ class Recommender:
         items, unknown = self.folder.items, self.model.config.unk_token_id
         self._ids = ItemIds(self.folder.tokenizer, self._first, unknown, self._removed_tokens)
         self._item_ids = np.array(items["item_id"][:], dtype=object)
-        shown = [name for name in self.model.config.display_columns or [] if name in items.column_names]
-        self._display = {name: items[name][:] for name in shown if name not in OWN_COLUMNS}
+        self._display = {name: items[name][:] for name in self.folder.shown}
 
     @property
     def items(self) -> Dataset:

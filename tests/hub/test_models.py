@@ -121,6 +121,8 @@ def test_items_of_a_data_set_that_may_not_be_passed_on_stay_here(model):
             recommender.push_to_hub("owner/toy", columns=columns)
     with pytest.raises(ValueError, match=r"columns names \['price'\]; the items show"):
         recommender.push_to_hub("owner/toy", columns=["price"])
+    with pytest.raises(ValueError, match="columns must be a list of names, not 'title'"):
+        recommender.push_to_hub("owner/toy", columns="title")
     with pytest.raises(ValueError, match="push_to_hub has no option 'colums'; it has private"):
         recommender.push_to_hub("owner/toy", colums=[])
     recommender.model.config.content_sizes = {"attributes": [3, 2, 0]}
