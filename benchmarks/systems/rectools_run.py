@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import pytorch_lightning as pl  # noqa: E402
 import torch  # noqa: E402
-from common import Curve, StepClock, clock, peer_parser, print_answer, read_histories  # noqa: E402
+from measuring import Curve, StepClock, clock, peer_parser, print_answer, read_histories  # noqa: E402
 from rectools import Columns  # noqa: E402
 from rectools.dataset import Dataset  # noqa: E402
 from rectools.models import BERT4RecModel, SASRecModel  # noqa: E402

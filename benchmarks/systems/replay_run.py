@@ -19,7 +19,7 @@ import lightning  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
-from common import Curve, StepClock, clock, peer_parser, print_answer, read_histories  # noqa: E402
+from measuring import Curve, StepClock, clock, peer_parser, print_answer, read_histories  # noqa: E402
 from replay.data import FeatureHint, FeatureSource, FeatureType  # noqa: E402
 from replay.data.nn import (  # noqa: E402
     PandasSequentialDataset,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import transformers
-from common import Curve, StepClock, clock, print_answer
+from measuring import Curve, StepClock, clock, print_answer
 
 from seqrec.building import build_model
 from seqrec.data.collation import TrainingWindows
