@@ -41,6 +41,7 @@ LEAST = {
     "softmax_samples": 0,
 }
 """The smallest value of settings that count or scale."""
+MOST_RANK = 1024  # beyond that, an adapter is larger than the layers around which it is put
 MOST = 2**32  # what numpy takes as a seed; plenty for all others
 MAY_CHANGE = re.compile(
     r"(output_dir|run_name|project|trackio.*|report_to|log.*|disable_tqdm|num_threads|save_total_limit|resume_from_checkpoint"
@@ -229,6 +230,47 @@ class SeqRecTrainingArguments(TrainingArguments):
         """Return the settings that decide what every step does, and so may not change when a run is resumed."""
         settings = {name: value for name, value in self.to_dict().items() if not MAY_CHANGE.fullmatch(name)}
         return settings | {"world_size": self.world_size}
+
+
+@dataclass
+class LoraArguments:
+    """What a run starts from that adapts a finished model, and which part of the model an adapter changes."""
+
+    lora: Literal["text_encoder", "sequence_encoder"] | None = field(
+        default=None,
+        metadata={
+            "help": "Adapt base_model: its text encoder, on its own data, or its sequence encoder, to other data."
+        },
+    )
+    base_model: str | None = field(
+        default=None, metadata={"help": "With lora: the finished model, a `model/` folder or a Hub id."}
+    )
+    base_revision: str | None = field(default=None, metadata={"help": "Version of a base_model on the Hub."})
+    lora_rank: int = field(default=8, metadata={"help": "Width of the adapter inside each layer."})
+    lora_alpha: int = field(
+        default=16, metadata={"help": "What the adapter is multiplied by, after division by its rank."}
+    )
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout of what the adapter reads."})
+
+    def __post_init__(self) -> None:
+        if (self.lora is None) != (self.base_model is None):
+            raise ValueError(
+                f"lora={self.lora!r} and base_model={self.base_model!r} go together: name a finished model to adapt "
+                "and which part of it, or neither."
+            )
+        if not 1 <= self.lora_rank <= MOST_RANK or not 0 <= self.lora_dropout < 1:
+            raise ValueError(
+                f"lora_rank={self.lora_rank} must be from 1 to {MOST_RANK}, and lora_dropout={self.lora_dropout} at "
+                "least 0 and below 1."
+            )
+        if not 1 <= self.lora_alpha < MOST:
+            raise ValueError(f"lora_alpha={self.lora_alpha} must be a whole number of at least 1.")
+
+    def course(self) -> dict[str, Any]:
+        """Return the settings that may not change when a run is resumed: all but where the base model is."""
+        settings = dataclasses.asdict(self)
+        del settings["base_model"]
+        return settings if self.lora else {}
 
 
 def _model_arguments_class() -> type:

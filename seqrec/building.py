@@ -59,7 +59,7 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
             "about item ids, and use_item_ids=False leaves them out. Leave those settings out, too."
         )
     num_trained = int((np.asarray(items.with_format("numpy")["count"][:]) > 0).sum()) if sizes else len(items)
-    shown = [name for name in _text_columns(items) if name not in _media_columns(arguments.data)]
+    shown = shown_columns(items, but=_media_columns(arguments.data))
     asked_for = dataclasses.asdict(arguments.model)
     if content.vectors and arguments.model.use_item_ids and not asked_for["content_scale"]:
         asked_for["content_scale"] = usual_content_scale(arguments.model.ensemble_size)
@@ -72,7 +72,7 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
         display_columns=shown,
     )
     model = SeqRecForNextItem(config)
-    model.softmax = _softmax(arguments.training, items, num_trained)
+    model.softmax = softmax_of(arguments.training, items, num_trained)
     fit_content(model, content)
     model.to(device=arguments.training.device)  # type: ignore[call-arg]
     tokenizer = build_tokenizer(items["item_id"][:], config)
@@ -89,8 +89,10 @@ def usual_content_scale(ensemble_size: int) -> list[float]:
     return [5.0] if ensemble_size == 1 else np.geomspace(20, 1, ensemble_size).round(1).tolist()
 
 
-def _text_columns(items: Dataset) -> list[str]:
-    return [name for name, column in items.features.items() if column == Value("string") and name != "item_id"]
+def shown_columns(items: Dataset, but: list[str]) -> list[str]:
+    """Return the columns of texts that recommendations show, without some that are none for people."""
+    texts = [name for name, column in items.features.items() if column == Value("string")]
+    return [name for name in texts if name not in ("item_id", *but)]
 
 
 def _media_columns(data: DataArguments) -> list[str]:
@@ -98,8 +100,8 @@ def _media_columns(data: DataArguments) -> list[str]:
     return [column for column in (data.image_column, data.audio_column) if column is not None]
 
 
-def _softmax(training: SeqRecTrainingArguments, items: Dataset, num_trained: int) -> Softmax:
-    """How the loss is computed."""
+def softmax_of(training: SeqRecTrainingArguments, items: Dataset, num_trained: int) -> Softmax:
+    """Return how the loss is computed, over the first `num_trained` items."""
     counts = torch.tensor(items.with_format("numpy")["count"][:num_trained], dtype=torch.float64)
     frequencies = (counts / counts.sum()).to(training.device)
     narrow = training.softmax_dtype == "bfloat16" or (

@@ -40,7 +40,7 @@ def add_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     _report_unread(folder.model, items)
     old_tokens = np.array(tokens)  # 0 for items that were never there
     known = old_tokens > 0  # what comes back has what it had
-    rows_of = content_rows(folder.model, _content_of_all(folder.model, items, reading, known))
+    rows_of = content_rows(folder.model, _content_of_all(folder, items, reading, known))
     rows_of = _completed(folder.model, rows_of, torch.from_numpy(old_tokens))
     grown = _appended(folder, items.select([row for row, token in enumerate(tokens) if not token]))
     shown = _with_shown(grown, items, empties=False)  # of those that come back
@@ -74,7 +74,7 @@ def update_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
                 f"What the model reads as {modality} is made of the columns {columns_of(origin)}, and {absent} are "
                 f"not among {items.column_names}. Give all of them, or none."
             )
-    rows_of = content_rows(model, _read_content(model, items, origins, reading))
+    rows_of = content_rows(model, _read_content(folder, items, origins, reading))
     _refuse_without_vector(model, items["item_id"][:], numbers, rows_of)
     shown = _with_shown(folder, items, empties=True)
     put_rows(model, rows_of, numbers)
@@ -92,16 +92,26 @@ def remove_items(folder: ModelFolder, item_ids: Sequence[str]) -> None:
 
 def set_catalogue(folder: ModelFolder, rows: Tabular, reading: Reading) -> None:
     """Replace the whole catalogue of a model without item ids; see `Recommender.set_catalogue`."""
-    model, config = folder.model, folder.model.config
-    if config.use_item_ids:
+    if folder.model.config.use_item_ids:
         raise ValueError(
             "This model knows its items by embeddings of their own, which another catalogue would not have; "
             "set_catalogue is for a model that was trained with use_item_ids: false. Use add_items and remove_items."
         )
     items = read_rows(rows, reading)
-    content = _content_of_all(model, items, reading)
+    replace_catalogue(folder, items, _content_of_all(folder, items, reading))
+
+
+def replace_catalogue(folder: ModelFolder, items: Dataset, content: ItemContent) -> None:
+    """Let a model without item ids rank these items, whose content has been read, and no others.
+
+    Their `count` in training is kept where they have one.
+    """
+    model, config = folder.model, folder.model.config
     rows_of = content_rows(model, content)
     table = _catalogue_rows(items, [name for name in config.display_columns or [] if name not in OWN_COLUMNS])
+    if "count" in items.column_names:
+        counts = items.with_format("arrow")[:]["count"]
+        table = table.set_column(table.column_names.index("count"), "count", counts.cast(pa.int64()))
     tokenizer = build_tokenizer(items["item_id"][:], config)
     first = config.num_special_tokens
     with _all_or_nothing(model):
@@ -116,7 +126,7 @@ def encode_new_items(folder: ModelFolder, rows: Tabular, reading: Reading) -> np
     """Return the vectors that items would have in the catalogue (items, width), without adding them."""
     _require_content(folder.model, "encode_items of rows")
     items = read_rows(rows, reading)
-    content = _content_of_all(folder.model, items, reading)
+    content = _content_of_all(folder, items, reading)
     return folder.model.encode_new_items(content_rows(folder.model, content)).float().cpu().numpy()
 
 
@@ -156,25 +166,25 @@ def _report_unread(model: SeqRecForNextItem, items: Dataset) -> None:
 
 
 def _read_content(
-    model: SeqRecForNextItem, items: Dataset, origins: Mapping[str, Mapping[str, Any]], reading: Reading
+    folder: ModelFolder, items: Dataset, origins: Mapping[str, Mapping[str, Any]], reading: Reading
 ) -> ItemContent:
     """The content of items in some of a model's modalities."""
-    known = sorted(model.config.content_encoders or {})
+    known = sorted(folder.model.config.content_encoders or {})
     unknown = sorted(set(reading.encoders or {}) - set(known))
     if unknown:
         raise ValueError(f"encoders names {unknown}; expected modalities of this model, which are {known}.")
-    return read_content(items, origins, reading.encoders, reading.media_folder)
+    return read_content(items, origins, reading.encoders, reading.media_folder, folder.text_adapter)
 
 
 def _content_of_all(
-    model: SeqRecForNextItem,
+    folder: ModelFolder,
     items: Dataset,
     reading: Reading,
     has_id: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
 ) -> ItemContent:
     """The content of items, which each must have unless it has an embedding of its own (items,)."""
-    origins = model.config.content_encoders or {}
-    content = _read_content(model, items, origins, reading)
+    origins = folder.model.config.content_encoders or {}
+    content = _read_content(folder, items, origins, reading)
     known = content.present() if has_id is None else content.present() | has_id
     empty = [item for item, is_known in zip(items["item_id"][:], known, strict=True) if not is_known]
     if empty:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from seqrec.adapters import Adapter
 from seqrec.content import (
     AttributeValues,
     ContentVectors,
@@ -88,6 +89,7 @@ def read_content(
     origins: Mapping[str, Mapping[str, Any]],
     encoders: Mapping[str, str] | None = None,
     media_folder: str | Path | None = None,
+    text_adapter: Adapter | None = None,
 ) -> ItemContent:
     """Read the content of items that come later, as `origins` (`content_encoders` of a config) say.
 
@@ -96,6 +98,7 @@ def read_content(
         origins: How each modality is made.
         encoders: Where the encoders of some modalities are, if not under their names.
         media_folder: What relative paths of images and audio start from.
+        text_adapter: What training changed in the encoder of texts.
 
     Raises:
         ValueError: A content cannot be used.
@@ -104,8 +107,11 @@ def read_content(
     absent = sorted({name for origin in origins.values() for name in columns_of(origin)} - set(items.column_names))
     for name in absent:
         items = items.add_column(name, [None] * len(items))
+    adapters = {"text": text_adapter}
     vectors = {
-        modality: encode_content(items, modality, origin, (encoders or {}).get(modality), media_folder)
+        modality: encode_content(
+            items, modality, origin, (encoders or {}).get(modality), media_folder, adapters.get(modality)
+        )
         for modality, origin in origins.items()
         if modality != ATTRIBUTES
     }

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerFast
 
 import seqrec.model
+from seqrec.adapters import Adapter, is_adapted
 from seqrec.card import is_generated, model_card
 from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.folders import read_json, write_json, written_whole, written_whole_file
@@ -31,6 +32,9 @@ METRICS_FILE, PREPARATION_FILE, CARD_FILE = "metrics.json", "preparation.json", 
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 NEEDED = (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE)
 READ = (*NEEDED, METRICS_FILE, PREPARATION_FILE)
+TEXT_ADAPTER = (
+    "text_adapter"  # a folder in it: what training changed in the encoder of texts, for items that come later
+)
 CODE = tuple(path.name for path in Path(seqrec.model.__file__).parent.glob("*.py") if path.name != "__init__.py")
 SHAPE = (*inspect.get_annotations(SeqRecConfig), "dtype")  # what is read of config.json: never the code it may name
 DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -49,6 +53,7 @@ class ModelFolder:
         items: The catalogue in token order: `item_id`, display columns, `count` in training.
         metrics: Content of `metrics.json`.
         preparation: Content of `preparation.json`.
+        text_adapter: What training changed in the encoder of texts (`lora: text_encoder`).
     """
 
     model: SeqRecForNextItem
@@ -56,6 +61,7 @@ class ModelFolder:
     items: Dataset
     metrics: dict[str, Any] = field(default_factory=dict)
     preparation: dict[str, Any] = field(default_factory=dict)
+    text_adapter: Adapter | None = None
 
     @property
     def shown(self) -> list[str]:
@@ -78,7 +84,9 @@ class ModelFolder:
         items = Dataset(_read_items(folder / ITEMS_FILE, config))
         tokenizer = _load_tokenizer(folder, items["item_id"][:], config)
         metrics, preparation = read_json(folder / METRICS_FILE), read_json(folder / PREPARATION_FILE)
-        return cls(_load_model(folder, config), tokenizer, items, metrics, preparation)
+        return cls(
+            _load_model(folder, config), tokenizer, items, metrics, preparation, _load_text_adapter(folder, config)
+        )
 
     def save(self, path: str | Path, repo_id: str | None = None) -> None:
         """Write the folder under a temporary name and rename it, so that what stands at `path` is always whole.
@@ -88,9 +96,14 @@ class ModelFolder:
             repo_id: Where it will be on the Hub, for the examples of its card.
 
         Raises:
-            ValueError: If something other than a model folder stands there.
+            ValueError: If something other than a model folder stands there, or the model has adapters loaded.
             OSError: If it cannot be written (no room, no permission).
         """
+        if is_adapted(self.model):
+            raise ValueError(
+                "The model has adapters loaded, which are no part of its folder. Merge the one in use "
+                "(adapters.merge()) or take them away (adapters.unload()), and save again."
+            )
         pipeline = {"impl": "pipeline_seqrec.NextItemPipeline", "pt": ["AutoModel"], "type": "text"}
         self.model.config.custom_pipelines = {TASK: pipeline}
         own_card = _own_card(Path(path))
@@ -99,7 +112,7 @@ class ModelFolder:
         elif own_card is not None:
             raise ValueError(f"{str(path)!r} holds a {CARD_FILE} and no model; expected a new or empty folder.")
         try:
-            with written_whole(path, (*READ, *CODE, CARD_FILE)) as folder:
+            with written_whole(path, (*READ, *CODE, CARD_FILE, TEXT_ADAPTER)) as folder:
                 self._write(folder)
                 if own_card is None:
                     write_card(folder, repo_id)
@@ -125,6 +138,8 @@ class ModelFolder:
         pq.write_table(_plain_table(self.items.select_columns(["item_id", *self.shown, "count"])), folder / ITEMS_FILE)
         write_json(folder / METRICS_FILE, self.metrics)
         write_json(folder / PREPARATION_FILE, self.preparation)
+        if self.text_adapter is not None:
+            self.text_adapter.save(folder / TEXT_ADAPTER)
 
 
 def _own_card(folder: Path) -> bytes | None:
@@ -164,7 +179,7 @@ def _plain_table(items: Dataset) -> pa.Table:
 def _download(repo_id: str, revision: str | None) -> Path:
     """Fetch the files of a Hub repository that loading reads; never its code."""
     try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(READ)))
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=[*READ, f"{TEXT_ADAPTER}/*"]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"There is no model folder {repo_id!r} here, and the Hub gave none of this name "
@@ -273,6 +288,20 @@ def _load_model(folder: Path, config: SeqRecConfig) -> SeqRecForNextItem:
                 "with a lower learning_rate, or download the model again."
             )
     return cast(SeqRecForNextItem, model.eval())
+
+
+def _load_text_adapter(folder: Path, config: SeqRecConfig) -> Adapter | None:
+    """Read the adapter that a config names, which must be the one that the content vectors were made with."""
+    named = (config.content_encoders or {}).get("text", {}).get("adapter")
+    if named is None:
+        return None
+    adapter = Adapter.load(folder / TEXT_ADAPTER)
+    if adapter.sha256 != named:
+        raise ValueError(
+            f"{str(folder)!r} mixes two models: its {TEXT_ADAPTER} has the hash {adapter.sha256}, and its "
+            f"{CONFIG_FILE} asks for {named}. {AGAIN}"
+        )
+    return adapter
 
 
 def _check_weights(path: Path, config: SeqRecConfig) -> None:

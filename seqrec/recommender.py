@@ -1,7 +1,6 @@
 """A trained model with its catalogue: histories of item ids in, items out."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -10,9 +9,10 @@ import numpy.typing as npt
 import torch
 from datasets import Dataset
 
+from seqrec.adapters import Adapters
 from seqrec.catalogue import add_items, encode_new_items, remove_items, set_catalogue, update_items
 from seqrec.data import histories_of, load_interactions
-from seqrec.data.collation import collate_histories
+from seqrec.data.collation import batches_by_length, collate_histories
 from seqrec.data.reading import Tabular
 from seqrec.data.sources import INTERACTION_COLUMNS
 from seqrec.evaluation import evaluate
@@ -21,9 +21,6 @@ from seqrec.item_ids import Histories, ItemIds, UnknownItems, as_id, is_ids, is_
 from seqrec.item_rows import Reading, ReadingOptions
 from seqrec.model_folder import ModelFolder
 from seqrec.publishing import PushOptions, push_to_hub
-
-BATCH_SIZE = 256
-ATTENTION_AT_ONCE = 2**24  # attention weights a head of one batch, 64 MB
 
 
 class Recommender:
@@ -36,6 +33,7 @@ class Recommender:
     def __init__(self, folder: ModelFolder) -> None:
         self.folder = folder
         self.model = folder.model.eval()
+        self.adapters = Adapters(self.model)
         self._first = self.model.config.num_special_tokens
         self._appended = [self.model.config.mask_token_id] if self.model.config.appends_mask else []
         self._index()
@@ -60,13 +58,23 @@ class Recommender:
         return frozenset((np.flatnonzero(self._removed()) + self._first).tolist())
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path, revision: str | None = None) -> "Recommender":
+    def from_pretrained(
+        cls, name_or_path: str | Path, revision: str | None = None, adapter: str | Path | None = None
+    ) -> "Recommender":
         """Load a model folder, or a Hub repository by its id.
 
+        Args:
+            name_or_path: The folder, or `owner/name`.
+            revision: A branch, tag or commit of the repository.
+            adapter: An adapter of this model, which then answers: a folder or a Hub id; more by `adapters.load`.
+
         Raises:
-            ValueError: If there is none, or it is not a finished seqrec model.
+            ValueError: If there is none, or it is not a finished seqrec model, or the adapter is not made for it.
         """
-        return cls(ModelFolder.load(name_or_path, revision))
+        recommender = cls(ModelFolder.load(name_or_path, revision))
+        if adapter is not None:
+            recommender.adapters.load(adapter)
+        return recommender
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the model folder, which `from_pretrained` and plain transformers load; never half of it."""
@@ -110,7 +118,7 @@ class Recommender:
         excluded = self._ids.choices(exclude, len(tokens), "exclude", "ignore")
         choices = self._ids.choices(candidates, len(tokens), "candidates", on_unknown_items)
         results: list[list[dict[str, Any]]] = [[] for _ in tokens]
-        for rows, chosen in self._groups(tokens, choices):
+        for rows, chosen in batches_by_length(tokens, self.model.config.max_position_embeddings, choices):
             batch = self._batch([tokens[row] for row in rows])
             left_out = None if excluded is None else collate_histories([excluded[row] for row in rows])["input_ids"]
             ranking = self.model.rank(
@@ -180,7 +188,7 @@ class Recommender:
         """Return one vector a history (histories, width); its dot product with an item's vector is the score."""
         tokens = self._ids.lists(histories, "histories", on_unknown_items, with_removed=True)
         vectors = np.empty((len(tokens), self.model.config.score_size), dtype=np.float32)
-        for rows, _ in self._groups(tokens, None):
+        for rows, _ in batches_by_length(tokens, self.model.config.max_position_embeddings):
             with torch.no_grad():
                 encoded = self.model.encode_history(**self._batch([tokens[row] for row in rows]))
             vectors[rows] = encoded.float().cpu().numpy()
@@ -279,7 +287,7 @@ class Recommender:
         if len(asked) != len(tokens):
             raise ValueError(f"There are {len(asked)} targets for {len(tokens)} histories; give one target a history.")
         ranks = np.empty(len(tokens), dtype=np.int64)
-        for rows, _ in self._groups(tokens, None):
+        for rows, _ in batches_by_length(tokens, self.model.config.max_position_embeddings):
             batch = self._batch([tokens[row] for row in rows])
             wanted = torch.tensor([asked[row] for row in rows], device=self.model.device)
             ranks[rows] = self.model.target_ranks(**batch, targets=wanted, exclude_seen=exclude_seen).cpu().numpy()
@@ -301,23 +309,6 @@ class Recommender:
         item_ids, texts = items["item_id"][:], [items[name][:] for name in self._display]
         known = set(item_ids)
         return [query if query in known else find_item(query, item_ids, texts) for query in map(as_id, queries)]
-
-    def _groups(
-        self, tokens: list[list[int]], candidates: list[list[int]] | None
-    ) -> Iterator[tuple[list[int], torch.Tensor | None]]:
-        """Yield rows that share their candidates, in batches of similar length."""
-        groups: dict[int | None, list[int]] = defaultdict(list)  # by the list of candidates itself
-        for row in sorted(range(len(tokens)), key=lambda row: len(tokens[row])):
-            groups[None if candidates is None else id(candidates[row])].append(row)
-        for rows in groups.values():
-            unique = None
-            if candidates is not None:
-                unique = torch.tensor(list(dict.fromkeys(candidates[rows[0]])), dtype=torch.long)
-            while rows:
-                longest = min(len(tokens[rows[:BATCH_SIZE][-1]]) + 1, self.model.config.max_position_embeddings)
-                size = max(1, min(BATCH_SIZE, ATTENTION_AT_ONCE // longest**2))
-                batch, rows = rows[:size], rows[size:]
-                yield batch, unique
 
     def _batch(self, tokens: list[list[int]]) -> dict[str, torch.Tensor]:
         return {

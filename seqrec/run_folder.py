@@ -41,6 +41,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.model = self.path / "model"
+        self.adapter = self.path / "adapter"  # what a run with `lora` trained, alone
         self.data = self.path / "data"
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"

@@ -1,4 +1,4 @@
-"""Settings of a run, from a flat YAML file, the command line or keyword arguments, to three dataclasses."""
+"""Settings of a run, from a flat YAML file, the command line or keyword arguments, to four dataclasses."""
 
 import dataclasses
 import difflib
@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
-from seqrec.arguments import ModelArguments, SeqRecTrainingArguments
+from seqrec.arguments import LoraArguments, ModelArguments, SeqRecTrainingArguments
 from seqrec.data_arguments import DATA_SOURCE, DataArguments
 from seqrec.model import SeqRecConfig
 
 LONGEST_MESSAGE = 300
-_CLASSES: tuple[Any, ...] = (DataArguments, ModelArguments, SeqRecTrainingArguments)
+_CLASSES: tuple[Any, ...] = (DataArguments, ModelArguments, SeqRecTrainingArguments, LoraArguments)
 
 
 class Arguments(NamedTuple):
@@ -24,6 +24,7 @@ class Arguments(NamedTuple):
     data: DataArguments
     model: Any  # ModelArguments: the settable fields of SeqRecConfig
     training: SeqRecTrainingArguments
+    lora: LoraArguments
     given: frozenset[str] = frozenset()
     """Names of the settings that were said, not left at their default."""
 
@@ -80,8 +81,8 @@ def _parse(argv: list[str]) -> Arguments:
         _check_known(word.lstrip("-").split("=")[0].replace("-", "_"))
     if unknown:
         raise ValueError(f"The words {unknown} belong to no setting; write settings as `--name value`.")
-    data, model, training = parsed
-    return Arguments(data, model, training, given)
+    data, model, training, lora = parsed
+    return Arguments(data, model, training, lora, given)
 
 
 def _check_known(name: str) -> None:

@@ -1,7 +1,7 @@
 """transformers' Trainer for rankers: packed windows, averaged weights, evaluation by rank."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,7 @@ class SeqRecTrainer(Trainer):
         self.num_targets: torch.Tensor | int = 0
         self.resumed_at_step: int | None = None
         self.stopped_before = False  # the run had stopped early when it was interrupted
+        self.refresh: Callable[[], None] | None = None  # called where weights have changed, before they are evaluated
         self.clock = TrainingClock()
         self.add_callback(self.clock)
         self.add_callback(RunCourse(train_dataset))
@@ -256,6 +257,8 @@ class SeqRecTrainer(Trainer):
         if not self.is_in_train:
             return super().evaluate(*args, **kwargs)
         with self.clock.stopped(), self.average.applied() if self.average else nullcontext():
+            if self.refresh is not None:
+                self.refresh()
             return super().evaluate(*args, **kwargs)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:

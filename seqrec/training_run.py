@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from seqrec.estimate import describe_run, estimate_run
 from seqrec.evaluation import PROTOCOL, dataset_ranks
 from seqrec.folders import read_json
 from seqrec.item_content import load_content
+from seqrec.lora import LoraRun, start_lora
 from seqrec.machine import device_name, keep_freed_memory, peak_memory_mb, share_cores
 from seqrec.metrics.ranking import ndcg_at_k
 from seqrec.model import SeqRecConfig, chunked_attention
@@ -65,16 +67,17 @@ def train_once(
         with training.main_process_first(desc="preparing data and content"):
             checkpoint = run_folder.find_checkpoint(training.resume_from_checkpoint)
             prepared = load_data(arguments, interactions, items)
-            content = load_content(arguments.data, prepared.items)
-        folder = build_model(arguments, prepared, content)
-        trainer = build_trainer(folder, prepared, training)
+            folder, lora = _begin(arguments, prepared)
+        trainer = build_trainer(
+            folder, prepared if lora is None else lora.prepared, training, finished=lora is not None
+        )
         epochs = training.num_train_epochs
         if validated is not None:
             epochs = validated.best_epoch()
             trainer.add_callback(StopAtEpoch(epochs))
         with chunked_attention(folder.model):
             estimate = estimate_run(trainer)
-        course = training.course()
+        course = training.course() | arguments.lora.course()
         if checkpoint is not None:
             run_folder.check_same(checkpoint, prepared, folder.model.config, course)
         if training.should_save:
@@ -87,15 +90,39 @@ def train_once(
         trainer.accelerator.wait_for_everyone()
         if training.process_index:
             torch.manual_seed(training.seed + training.process_index)  # other dropout than the first process has
+        if lora is not None:
+            trainer.refresh, lora.before = lora.refresh, _validated(folder, prepared)
         start = time.perf_counter()
         with chunked_attention(folder.model):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         seconds = time.perf_counter() - start
-        return _finish(trainer, folder, prepared, run_folder, seconds, validated)
+        return _finish(trainer, folder, prepared, run_folder, seconds, validated, lora)
 
 
-def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecTrainingArguments) -> SeqRecTrainer:
+def _begin(arguments: Arguments, prepared: PreparedData) -> tuple[ModelFolder, LoraRun | None]:
+    """The model to train: a new one, or a finished one with an adapter."""
+    if arguments.lora.lora is not None:
+        lora = start_lora(arguments, prepared)
+        return lora.folder, lora
+    return build_model(arguments, prepared, load_content(arguments.data, prepared.items)), None
+
+
+def _validated(folder: ModelFolder, prepared: PreparedData) -> dict[str, Any]:
+    """What a model reaches on validation."""
+    validation = prepared.dataset["validation"]
+    return Recommender(folder).evaluate(validation) if len(validation) else {}
+
+
+def build_trainer(
+    folder: ModelFolder, prepared: PreparedData, training: SeqRecTrainingArguments, finished: bool = False
+) -> SeqRecTrainer:
     """Return the trainer of a model on prepared data.
+
+    Args:
+        folder: The model.
+        prepared: The data.
+        training: Its settings.
+        finished: The model has learned already, so nothing of it starts from counts.
 
     Raises:
         ValueError: If the objective does not fit the model.
@@ -119,9 +146,10 @@ def build_trainer(folder: ModelFolder, prepared: PreparedData, training: SeqRecT
             f"dataloader_drop_last leaves out all {len(windows)} windows, as they are fewer than one step takes "
             f"({training.per_device_train_batch_size * training.world_size}). Leave it out, or take smaller batches."
         )
-    if training.id_start == "cooccurrence" and config.use_item_ids:
+    if training.id_start == "cooccurrence" and config.use_item_ids and not finished:
         start_from_cooccurrence(folder.model, windows, training.seed)
-    count_transitions(folder.model, windows, training.seed)
+    if not finished:
+        count_transitions(folder.model, windows, training.seed)
     validation = tokenized["validation"]
     if not len(validation):
         if prepared.report["split"]["name"] != "none":
@@ -170,6 +198,7 @@ def _finish(
     run_folder: RunFolder,
     seconds: float,
     validated: RunFolder | None,
+    lora: LoraRun | None,
 ) -> Recommender:
     """Measure the best model on validation and write the model folder."""
     if not trainer.args.load_best_model_at_end:
@@ -180,11 +209,12 @@ def _finish(
             f"Training ended in weights that are no numbers ({len(lost)} of them, first {lost[0]!r}). Take a lower "
             f"learning_rate than {trainer.args.learning_rate:g}, or a lower max_grad_norm."
         )
+    adapter = None if lora is None else lora.finish()
     recommender = Recommender(folder)
     validation = prepared.dataset["validation"]
     if validated is not None:
         folder.model.config.transition_weight = SeqRecConfig.from_pretrained(validated.model).transition_weight
-    elif folder.model.transitions is not None and len(validation):
+    elif folder.model.transitions is not None and len(validation) and lora is None:
         weigh_transitions(recommender, validation)
     folder.metrics = {
         "dataset": prepared.report["source"]["name"],
@@ -192,7 +222,7 @@ def _finish(
         "num_items": prepared.report["num_items"],
         "num_users": prepared.report["num_users"],
         "protocol": PROTOCOL,
-        "validation": recommender.evaluate(validation) if len(validation) else {},
+        "validation": _validated(folder, prepared),
         "train": {
             "seconds": round(seconds, 1),
             "epochs": trainer.state.epoch,
@@ -209,7 +239,11 @@ def _finish(
         chosen = read_json(validated.model / "metrics.json")
         folder.metrics["validation"] = chosen["validation"]
         folder.metrics["train"]["refit"] = {"validated_on": chosen["split"], "epochs": validated.best_epoch()}
+    if lora is not None:
+        folder.metrics["train"]["lora"] = lora.record()
     if trainer.args.should_save:
+        if adapter is not None:
+            adapter.save(run_folder.adapter)
         recommender.save_pretrained(run_folder.model)
         run_folder.finish(trainer.state)
         logger.info("the model is in %s", run_folder.model)

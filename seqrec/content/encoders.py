@@ -1,4 +1,4 @@
-"""Encoders: one content becomes one unit vector, made by a frozen network; here, of texts."""
+"""Encoders: one content becomes one unit vector, made by a network; here, of texts."""
 
 import json
 from abc import ABC, abstractmethod
@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch.nn import functional
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoTokenizer, BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
+from seqrec.adapters import merge_into
 from seqrec.content.bundled import DEFAULT_ENCODERS, LENGTH_FILE
 from seqrec.content.sources import EncoderSource, find_encoder
 
@@ -156,7 +157,7 @@ def shared_features(model: PreTrainedModel, modality: str, batch: Mapping[str, A
 
 
 class TextEncoder(Encoder):
-    """A frozen transformer whose mean token state, at length 1, stands for a text.
+    """A transformer whose mean token state, at length 1, stands for a text.
 
     Attributes:
         name: Hub id, or the base name of the local folder.
@@ -181,6 +182,8 @@ class TextEncoder(Encoder):
     def from_source(cls, source: EncoderSource) -> Self:
         """Load an encoder that `find_encoder` has found."""
         model, place = load_network(source)
+        if source.adapter is not None:
+            merge_into(model, source.adapter)
         tokenizer = load_beside(source, AutoTokenizer, place)
         return cls(model, tokenizer, source.name, source.revision, _max_length(place, tokenizer, model))
 
@@ -219,6 +222,10 @@ class TextEncoder(Encoder):
         """Vectors (num_texts, width) of one batch, and how many of its texts were cut."""
         batch = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt")
         num_cut = sum(bool(encoding.overflowing) for encoding in batch.encodings or [])
+        return self.embed(batch).cpu().numpy(), num_cut
+
+    def embed(self, batch: BatchEncoding) -> torch.Tensor:
+        """Return the vectors (num_texts, width) of tokenized texts, float32, with gradients where those are wanted."""
         batch = batch.to(self.model.device)
         vectors = shared_features(self.model, "text", batch)
         if vectors is None:
@@ -226,7 +233,7 @@ class TextEncoder(Encoder):
             hidden = network(**batch).last_hidden_state  # (num_texts, length, width)
             mask = batch["attention_mask"][..., None]
             vectors = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
-        return functional.normalize(vectors, dim=-1).float().cpu().numpy(), num_cut
+        return functional.normalize(vectors, dim=-1).float()
 
 
 def _max_length(place: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:

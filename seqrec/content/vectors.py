@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from datasets import Dataset, LargeList, List
 from tqdm.auto import tqdm
 
+from seqrec.adapters import Adapter
 from seqrec.content.cache import VectorStore, content_key
 from seqrec.content.encoders import Encoder, load_encoder
 from seqrec.content.media import Media, media_cells
@@ -32,7 +33,7 @@ class ContentVectors:
         vectors: (num_items, width) float32; zeros where an item has no content.
         present: (num_items,) booleans.
         origin: How to make such vectors again: `encoder` and `revision` with a `template` (text) or a `column` (image,
-            audio), or the `column` alone that holds finished vectors.
+            audio), the hash of an `adapter` where there is one, or the `column` alone that holds finished vectors.
     """
 
     vectors: np.ndarray
@@ -46,6 +47,7 @@ def encode_content(
     origin: Mapping[str, Any],
     encoder: str | None = None,
     media_folder: str | Path | None = None,
+    adapter: Adapter | None = None,
 ) -> ContentVectors:
     """Return the vectors of items in one modality; what was encoded before comes from the cache.
 
@@ -55,6 +57,7 @@ def encode_content(
         origin: As in `ContentVectors`; without a revision, the version that is there.
         encoder: Where the encoder is, if not under its name: the folder of one that was local.
         media_folder: What relative paths of images and audio start from; the working directory by default.
+        adapter: What training changed in the encoder.
 
     Raises:
         ValueError: A content cannot be read, or is no vector of the right width; the message names the items. Or the
@@ -72,7 +75,7 @@ def encode_content(
     present = np.array([content is not None for content in contents], dtype=bool)
     if not present.any():  # and no encoder is needed
         return ContentVectors(np.zeros((len(contents), 1), np.float32), present, dict(origin))
-    source = find_encoder(encoder or origin["encoder"], origin.get("revision"))
+    source = replace(find_encoder(encoder or origin["encoder"], origin.get("revision")), adapter=adapter)
     vectors, unreadable = _vectors(modality, source, contents)
     if unreadable:
         ids = items["item_id"][:]
@@ -82,6 +85,7 @@ def encode_content(
             "their cells empty: an item may lack content. The others are in the cache and will not be encoded again."
         )
     made = {"encoder": source.name, "revision": source.revision}
+    made |= {} if adapter is None else {"adapter": adapter.sha256}
     how = {"template": origin["template"]} if modality == "text" else {"column": origin["column"]}
     return ContentVectors(vectors, present, made | how)
 
@@ -105,7 +109,7 @@ def _vectors(
             except (OSError, ValueError) as error:
                 unreadable[row] = _reason(error)
     first_row = {key: row for row, key in reversed(keys.items())}  # equal contents are encoded once
-    store = VectorStore(modality, source.name, source.revision)
+    store = VectorStore(modality, source.name, source.version)
     found = store.get(list(first_row))
     rows = [row for key, row in first_row.items() if key not in found]
     reasons: dict[bytes, str] = {}

@@ -1,6 +1,7 @@
 """Tokenised histories to batches: training windows packed without padding, and padded histories to rank after."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ Segment = tuple[np.ndarray, np.ndarray]  # input_ids and labels of one stretch o
 
 NOT_ASKED = -100
 LAST_ONLY_SHARE = 0.1  # of Cloze windows: masked at the end only, as when ranking (BERT4Rec, arXiv 1904.06690, 3.6)
+ROWS_AT_ONCE = 256  # that are ranked in one batch
+ATTENTION_AT_ONCE = 2**24  # attention weights a head of one batch, 64 MB
 EMPTY_HISTORY_SHARE = 0.05  # of windows: bring along a lone [MASK], so that an empty history has a learned answer
 
 
@@ -212,3 +215,27 @@ def collate_histories(
         input_ids[row, start:] = [*history, *appended]
         attention_mask[row, start:] = 1
     return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(attention_mask)}
+
+
+def batches_by_length(
+    histories: Sequence[Sequence[int]], window: int, candidates: Sequence[list[int]] | None = None
+) -> Iterator[tuple[list[int], torch.Tensor | None]]:
+    """Yield rows of similar length that are ranked together, and the candidates (count,) that they share, each once.
+
+    Args:
+        histories: Token ids of each row.
+        window: Places that the model reads, at most.
+        candidates: Token ids to choose from, a list a row; the same list object for all rows that share it.
+    """
+    groups: dict[int | None, list[int]] = defaultdict(list)  # by the list of candidates itself
+    for row in sorted(range(len(histories)), key=lambda row: len(histories[row])):
+        groups[None if candidates is None else id(candidates[row])].append(row)
+    for rows in groups.values():
+        shared = None
+        if candidates is not None:
+            shared = torch.tensor(list(dict.fromkeys(candidates[rows[0]])), dtype=torch.long)
+        while rows:
+            longest = min(len(histories[rows[:ROWS_AT_ONCE][-1]]) + 1, window)
+            size = max(1, min(ROWS_AT_ONCE, ATTENTION_AT_ONCE // longest**2))
+            batch, rows = rows[:size], rows[size:]
+            yield batch, shared

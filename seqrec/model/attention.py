@@ -174,11 +174,11 @@ def chunked_attention(model: PreTrainedModel) -> Iterator[None]:
     if model.device.type != "cpu" or model.config.attention_probs_dropout_prob or usual != "sdpa":
         yield
         return
-    model.set_attn_implementation(CHUNKED)
+    model.config._attn_implementation = CHUNKED  # of this model alone: an encoder of content in it has its own config
     try:
         yield
     finally:
-        model.set_attn_implementation(usual)
+        model.config._attn_implementation = usual
 
 
 def eager_attention_forward(
@@ -214,13 +214,8 @@ class SeqRecAttention(nn.Module):
         self, hidden: torch.Tensor, bias: Bias, places: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the mixed states (batch, length or count, hidden) and, from eager attention, its weights."""
-        if places is None:
-            parts = self.query_key_value(hidden).chunk(3, dim=-1)
-        else:
-            width, (weight, added) = hidden.shape[-1], (self.query_key_value.weight, self.query_key_value.bias)
-            asking = nn.functional.linear(take_places(hidden, places), weight[:width], added[:width])
-            parts = asking, *nn.functional.linear(hidden, weight[width:], added[width:]).chunk(2, dim=-1)
-            bias = bias.of(places)
+        parts = self._query_key_value(hidden, places)
+        bias = bias if places is None else bias.of(places)
         query, key, value = (part.unflatten(-1, (-1, self.head_size)).transpose(1, 2) for part in parts)
         implementation = self.config._attn_implementation
         attend: Callable[..., tuple[torch.Tensor, torch.Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
@@ -236,3 +231,12 @@ class SeqRecAttention(nn.Module):
             dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
         )
         return self.output(mixed.flatten(2)), weights
+
+    def _query_key_value(self, hidden: torch.Tensor, places: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        """Queries (batch, length or count, hidden), of these places alone where some are given; keys and values."""
+        if places is None or type(self.query_key_value) is not nn.Linear:  # an adapter around it is more than a weight
+            query, key, value = self.query_key_value(hidden).chunk(3, dim=-1)
+            return query if places is None else take_places(query, places), key, value
+        width, (weight, added) = hidden.shape[-1], (self.query_key_value.weight, self.query_key_value.bias)
+        asking = nn.functional.linear(take_places(hidden, places), weight[:width], added[:width])
+        return asking, *nn.functional.linear(hidden, weight[width:], added[width:]).chunk(2, dim=-1)

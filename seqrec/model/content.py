@@ -73,6 +73,14 @@ class ContentProjection(StoredContent):
         self.register_buffer("longest", torch.tensor(torch.finfo(torch.float16).max))
         self.projection = nn.Linear(kept, config.vector_size, bias=False)
         self.scales = config.content_scales
+        self.encoder: nn.Module | None = None  # tokens (count,) to vectors (count, width), where it is trained, too
+
+    def rows(self, tokens: torch.Tensor | slice) -> Rows:
+        """Return what is stored of these tokens; in training, what an encoder that learns makes of them."""
+        features, present = super().rows(tokens)
+        if self.encoder is None or not self.training:
+            return features, present
+        return self.features_of(self.encoder(tokens)) * present[:, None], present
 
     @torch.no_grad()
     def fit(self, mean: torch.Tensor, rotation: torch.Tensor) -> None:
@@ -88,9 +96,13 @@ class ContentProjection(StoredContent):
         and at their full length they would lead every list, or none.
         """
         present = present.to(self.mean.device)
-        features = (vectors.to(self.mean) - self.mean) @ self.rotation * present[:, None]
+        features = self.features_of(vectors) * present[:, None]
         lengths = features.norm(dim=1, keepdim=True).clamp(min=1e-12)
         return (features * (self.longest / lengths).clamp(max=1)).to(self.features.dtype), present
+
+    def features_of(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return what an encoder's vectors (count, width) are after the fitted mean and rotation (count, kept)."""
+        return (vectors.to(self.mean) - self.mean) @ self.rotation
 
     def project(self, *content: torch.Tensor) -> torch.Tensor:
         """Project features (count, kept)."""
