@@ -2,6 +2,7 @@
 
 python benchmarks/run.py quality    # our models on three data sets, beside the published results
 python benchmarks/run.py mask_query # what a [MASK] should start from
+python benchmarks/run.py transfer   # a model of one shop on another one's items, with an adapter and without
 python benchmarks/run.py softmax    # the softmax over the catalogue, plain against chunks
 python benchmarks/run.py training   # speed, two cores, time to quality and memory, beside RecTools and RePlay
 python benchmarks/run.py memory     # the last of these alone
