@@ -9,7 +9,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +54,12 @@ class Adapter:
     Attributes:
         config: Content of `adapter_config.json`.
         weights: Content of `adapter_model.safetensors`.
+        card: Content of `README.md`, which says nothing to a machine.
     """
 
     config: bytes
     weights: bytes
+    card: bytes = field(default=b"", compare=False)
 
     @classmethod
     def load(cls, name_or_path: str | Path, revision: str | None = None) -> "Adapter":
@@ -75,16 +77,23 @@ class Adapter:
                 f"{str(name_or_path)!r} is no adapter: {missing} missing. Give the folder `adapter/` that training "
                 "with `lora` wrote, or one of peft's save_pretrained."
             )
-        adapter = cls(*((folder / name).read_bytes() for name in FILES))
+        card = (folder / CARD_FILE).read_bytes() if (folder / CARD_FILE).is_file() else b""
+        adapter = cls((folder / CONFIG_FILE).read_bytes(), (folder / WEIGHTS_FILE).read_bytes(), card)
         adapter.lora_config()
         adapter.tensors()
         return adapter
 
     def save(self, path: str | Path) -> None:
-        """Write the two files into a folder of their own, which peft loads, too."""
+        """Write the files into a folder of their own, which peft loads, too."""
         with written_whole(path, (*FILES, CARD_FILE)) as folder:
-            for name, content in zip(FILES, (self.config, self.weights), strict=True):
-                (folder / name).write_bytes(content)
+            for name, content in zip((*FILES, CARD_FILE), (self.config, self.weights, self.card), strict=True):
+                if content:
+                    (folder / name).write_bytes(content)
+
+    @property
+    def base_model(self) -> str:
+        """The Hub id, or another name, of the network that it goes around."""
+        return str(json.loads(self.config).get("base_model_name_or_path") or "its base model")
 
     @property
     def sha256(self) -> str:

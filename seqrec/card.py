@@ -119,8 +119,8 @@ def _filled(
         content=" and ".join(TOLD_BY.get(modality, modality) for modality in config.content_sizes or {}),
         architecture=_architecture(config),
         event=_event(preparation),
-        shown="".join(f", their {_plain(name)}" for name in items.column_names if name not in OWN_COLUMNS),
-        training=_training(config, metrics),
+        shown="".join(f", their {plain(name)}" for name in items.column_names if name not in OWN_COLUMNS),
+        training=cost(metrics),
         citation=PAPERS[config.attention],
         **_quality(metrics),
         **_data(metrics, preparation),
@@ -186,13 +186,13 @@ def _eval_results(metrics: Mapping[str, Any], preparation: Mapping[str, Any]) ->
 
 
 def _source(preparation: Mapping[str, Any]) -> str:
-    return _plain(str(preparation.get("source", {}).get("name", "a table")))
+    return plain(str(preparation.get("source", {}).get("name", "a table")))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     r"""Keep a name of the user's from being read as Markdown.
 
-    >>> _plain("price `net`\n# no heading")
+    >>> plain("price `net`\n# no heading")
     "price 'net' # no heading"
     """
     return " ".join(text.replace("`", "'").replace("|", "/").replace("<", "(").replace(">", ")").split())
@@ -289,8 +289,8 @@ def _new_items(config: SeqRecConfig) -> str:
     return "It cannot rank an item that nobody took in training: it knows items by their ids alone."
 
 
-def _training(config: SeqRecConfig, metrics: Mapping[str, Any]) -> str:
-    """What it cost, and with what."""
+def cost(metrics: Mapping[str, Any]) -> str:
+    """Return what training cost, and with what, as a sentence."""
     of_run = metrics.get("train", {})
     parts = [f"{of_run['parameters']:,} learned numbers" if "parameters" in of_run else ""]
     if "seconds" in of_run:

@@ -92,7 +92,7 @@ def describe_run(
         f"model       {config.attention}, {config.ensemble_size} encoder(s) of {config.num_hidden_layers} blocks of "
         f"{config.hidden_size}, {parameters:,} parameters, item content: {content or 'none'}",
         f"training    {trainer.windows.objective} on {len(trainer.windows):,} windows, "
-        f"{args.per_device_train_batch_size} a step, at most {epochs:g} epochs",
+        f"{args.per_device_train_batch_size} a step, at most {epochs:.4g} epochs",
         f"machine     {args.world_size} process(es) on {args.device}, {threads} threads each, "
         f"softmax in {str(model.softmax.dtype).removeprefix('torch.')}",
         f"measured    {estimate.step_seconds * 1000:,.0f} ms the largest step, "

@@ -1,15 +1,19 @@
-"""A model folder onto the Hub: what of it goes out, and whether it may."""
+"""A model folder or an adapter onto the Hub: what of it goes out, and whether it may."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypedDict, Unpack
+from typing import TypedDict, Unpack, cast
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelCard, ModelCardData
 
-from seqrec.card import is_generated
+from seqrec.adapter_card import THE_BASE, adapter_card
+from seqrec.adapters import Adapter
+from seqrec.card import HERE, HUB_ID, is_generated
 from seqrec.data.named import NAMED_DATASETS
 from seqrec.model.configuration_seqrec import ATTRIBUTES
 from seqrec.model_folder import CARD_FILE, ModelFolder
@@ -65,10 +69,47 @@ def push_to_hub(folder: ModelFolder, repo_id: str, **options: Unpack[PushOptions
         path = Path(place) / "model"
         with _showing(folder, columns):
             folder.save(path, repo_id)
-        return _upload(path, repo_id, revision, options)
+        return _upload(path, repo_id, revision, options, "Upload a seqrec model")
 
 
-def _upload(path: Path, repo_id: str, revision: str | None, options: PushOptions) -> str:
+def push_adapter_to_hub(
+    path: str | Path, repo_id: str, base_model: str | None = None, **options: Unpack[PushOptions]
+) -> str:
+    """Write an adapter alone into a repository of the Hub, which is made if there is none.
+
+    Args:
+        path: The folder `adapter/` of a run with `lora`, or one of peft's.
+        repo_id: `owner/name`.
+        base_model: The Hub id of the model that it is for, where the adapter names it otherwise.
+        **options: `PushOptions`, without those about items: an adapter holds none.
+
+    Returns:
+        The address of what was written.
+
+    Raises:
+        ValueError: As in `push_to_hub`, or if the folder holds no adapter.
+    """
+    of_items = sorted(
+        {"columns", "have_rights"} & {name for name, value in options.items() if value not in (None, False)}
+    )
+    if of_items or (unknown := sorted(set(options) - set(PushOptions.__annotations__))):
+        raise ValueError(f"An adapter is published without {of_items or unknown}; leave it out.")
+    adapter = Adapter.load(path)
+    named = base_model or adapter.base_model
+    card = adapter.card.decode(errors="replace") or adapter_card(named, {})
+    if is_generated(card):
+        written = ModelCard(card.replace(HERE, repo_id).replace(THE_BASE, named))
+        cast(ModelCardData, written.data).base_model = named if HUB_ID.fullmatch(named) else None
+        card = str(written)
+    config = json.dumps(json.loads(adapter.config) | {"base_model_name_or_path": named}, indent=2)
+    adapter = replace(adapter, config=f"{config}\n".encode(), card=card.encode())
+    with TemporaryDirectory() as place:
+        adapter.save(Path(place) / "adapter")
+        said = "Upload a seqrec adapter"
+        return _upload(Path(place) / "adapter", repo_id, options.get("revision"), options, said)
+
+
+def _upload(path: Path, repo_id: str, revision: str | None, options: PushOptions, said: str) -> str:
     """Bring the files of a folder to the Hub, and return the address."""
     api = HfApi(token=options.get("token"))
     private = options.get("private")
@@ -85,7 +126,7 @@ def _upload(path: Path, repo_id: str, revision: str | None, options: PushOptions
             repo_id=repo_id,
             folder_path=path,
             ignore_patterns=[CARD_FILE] if _has_own_card(api, repo_id, revision) else None,
-            commit_message=options.get("commit_message") or "Upload a seqrec model",
+            commit_message=options.get("commit_message") or said,
             revision=revision,
             create_pr=options.get("create_pr", False),
         )

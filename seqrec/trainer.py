@@ -226,6 +226,11 @@ class SeqRecTrainer(Trainer):
             prefetch_factor=args.dataloader_prefetch_factor,
         )
 
+    def planned_epochs(self) -> float:
+        """Return how many passes over the data the settings ask for, at most."""
+        steps_an_epoch = -(-len(self.get_train_dataloader()) // self.args.gradient_accumulation_steps)
+        return self.args.max_steps / steps_an_epoch if self.args.max_steps > 0 else self.args.num_train_epochs
+
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """Batches of histories, in the order of the data set."""
         dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset

@@ -1,5 +1,6 @@
 """One run: from prepared data to a finished model folder."""
 
+import dataclasses
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ import transformers
 from datasets import Dataset
 from transformers.trainer_utils import IntervalStrategy
 
+from seqrec.adapter_card import adapter_card
 from seqrec.arguments import SeqRecTrainingArguments
 from seqrec.building import build_model
 from seqrec.card import versions
@@ -71,7 +73,7 @@ def train_once(
         trainer = build_trainer(
             folder, prepared if lora is None else lora.prepared, training, finished=lora is not None
         )
-        epochs = training.num_train_epochs
+        epochs = trainer.planned_epochs()
         if validated is not None:
             epochs = validated.best_epoch()
             trainer.add_callback(StopAtEpoch(epochs))
@@ -243,7 +245,8 @@ def _finish(
         folder.metrics["train"]["lora"] = lora.record()
     if trainer.args.should_save:
         if adapter is not None:
-            adapter.save(run_folder.adapter)
+            card = adapter_card(adapter.base_model, folder.metrics)
+            dataclasses.replace(adapter, card=card.encode()).save(run_folder.adapter)
         recommender.save_pretrained(run_folder.model)
         run_folder.finish(trainer.state)
         logger.info("the model is in %s", run_folder.model)

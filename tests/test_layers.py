@@ -24,7 +24,7 @@ LAYERS = [
     ],
     ["adapters", "data", "tables"],
     ["card", "counting", "tokenization"],
-    ["content", "evaluation", "model_folder", "run_folder", "starting"],
+    ["adapter_card", "content", "evaluation", "model_folder", "run_folder", "starting"],
     ["baselines", "data_arguments", "publishing"],
     ["arguments", "item_content", "item_rows"],
     ["catalogue", "settings"],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import seqrec
 from seqrec import Recommender
 from seqrec.model_folder import CARD_FILE, CODE, READ
 
@@ -128,3 +129,46 @@ def test_items_of_a_data_set_that_may_not_be_passed_on_stay_here(model):
     recommender.model.config.content_sizes = {"attributes": [3, 2, 0]}
     with pytest.raises(ValueError, match="it holds the attributes of its items"):
         recommender.push_to_hub("owner/toy", columns=[])
+
+
+def test_an_adapter_goes_alone_and_comes_back(here, toy_run, toy_interactions, toy_items, toy_settings, tmp_path):
+    kept = ("min_interactions", "num_train_epochs", "per_device_train_batch_size", "num_threads", "disable_tqdm")
+    settings = {name: toy_settings[name] for name in kept} | {"learning_rate": 0.01}
+    base, run_folder = toy_run("causal") / "model", tmp_path / "adapted"
+    adapted = seqrec.train(
+        *(toy_interactions, toy_items),
+        output_dir=run_folder,
+        lora="sequence_encoder",
+        base_model=str(base),
+        **settings,
+    )
+    command = ["scripts/publish.py", run_folder / "adapter", "owner/adapter", "--base_model", "owner/base"]
+    pushed = run(command, tmp_path / "a", HF_ENDPOINT=here.url, HF_TOKEN=here.token)
+    assert pushed.stdout.strip() == f"{here.url}/owner/adapter", pushed.stderr
+    files = here.repositories["models/owner/adapter"].at("main")[1]
+    assert set(files) == {"adapter_config.json", "adapter_model.safetensors", "README.md"}
+    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "owner/base"
+    card = files["README.md"].decode()
+    assert 'from_pretrained("owner/base", adapter="owner/adapter")' in card and "base_model: owner/base" in card
+    for name, content in files.items():
+        assert not re.search(rb"\bu\d\d\b", content), f"{name} names a user"
+        assert str(tmp_path).encode() not in content and str(base.parent.parent).encode() not in content
+    load = LOAD.replace("(*sys.argv[1:])", "(sys.argv[1], adapter=sys.argv[2])")
+    loaded = run(["-c", load, base, "owner/adapter"], tmp_path / "b", HF_ENDPOINT=here.url, HF_TOKEN=here.token)
+    assert json.loads(loaded.stdout)[0] == [row["item_id"] for row in adapted.recommend([HISTORY], k=10)[0]]
+
+
+@pytest.mark.parametrize(
+    ("folder", "words", "said"),
+    [
+        ("model", ["--base_model", "owner/base"], "no adapter.*base_model"),
+        ("adapter", ["--columns"], r"published without \['columns'\]"),
+    ],
+)
+def test_what_only_the_other_has_is_refused(model, tmp_path, folder, words, said):
+    path = model[0]
+    if folder == "adapter":
+        (tmp_path / "adapter_config.json").write_text("{}")
+        path = tmp_path
+    done = run(["scripts/publish.py", path, "owner/toy", *words], tmp_path / "a")
+    assert done.returncode == 2 and re.search(said, done.stderr), done.stderr
