@@ -15,7 +15,7 @@ from typing import Any
 from quality import ROOT, call, source, train
 
 from seqrec import PreparedData, Recommender
-from seqrec.folders import read_json, write_json
+from seqrec.folders import read_json
 from seqrec.settings import read_config
 from seqrec.tables import runs_table
 
@@ -42,12 +42,19 @@ def main(options: argparse.Namespace) -> None:
         train(runs / f"scratch-{seed}", [], {**scratch, **texts, "seed": seed, "disable_tqdm": True})
         for name in (f"adapter-{seed}", f"scratch-{seed}"):
             if "test" not in read_json(runs / name / "model" / "metrics.json"):
-                call(["scripts/evaluate.py", str(runs / name), "--baselines", *(NEIGHBOURS if not seed else ())])
+                call(
+                    [
+                        "scripts/evaluate.py",
+                        str(runs / name),
+                        "--baselines",
+                        *(NEIGHBOURS if seed == options.seeds[0] else ()),
+                    ]
+                )
     measured: dict[str, list[dict[str, Any]]] = {
         name: [read_json(runs / f"adapter-{options.seeds[0]}" / "model" / "metrics.json")["baselines"][name]]
         for name in NEIGHBOURS
     }
-    measured["zero-shot"] = [zero_shot(runs)]
+    measured["zero-shot"] = [zero_shot(runs / "base", runs / f"adapter-{options.seeds[0]}")]
     for name in ("adapter", "scratch"):
         measured[name] = [
             read_json(runs / f"{name}-{seed}" / "model" / "metrics.json")["test"] for seed in options.seeds
@@ -57,17 +64,11 @@ def main(options: argparse.Namespace) -> None:
         print(name, *(course(runs / f"{name}-{seed}") for seed in options.seeds), sep="\n  ")
 
 
-def zero_shot(runs: Path) -> dict[str, Any]:
-    """Measure the base on the target as it is, its own items replaced by those of the target."""
-    if not (found := read_json(runs / "zero-shot.json")):
-        recommender, data = (
-            Recommender.from_pretrained(runs / "base" / "model"),
-            PreparedData.load(runs / "adapter-0" / "data"),
-        )
-        recommender.set_catalogue(data.items.remove_columns("count").with_format("arrow")[:])
-        found = recommender.evaluate(data.dataset["test"])
-        write_json(runs / "zero-shot.json", found)
-    return found
+def zero_shot(base: Path, target: Path) -> dict[str, Any]:
+    """Measure the base on the target's data as it is, its own items replaced by those of the target."""
+    recommender, data = Recommender.from_pretrained(base / "model"), PreparedData.load(target / "data")
+    recommender.set_catalogue(data.items.remove_columns("count").with_format("arrow")[:])
+    return recommender.evaluate(data.dataset["test"])
 
 
 def course(run: Path) -> str:

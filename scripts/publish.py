@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from seqrec import Recommender
-from seqrec.adapters import CONFIG_FILE
+from seqrec.adapter_files import CONFIG_FILE
 from seqrec.publishing import push_adapter_to_hub
 
 if __name__ == "__main__":

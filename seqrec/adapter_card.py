@@ -51,29 +51,28 @@ encoder = PeftModel.from_pretrained(AutoModel.from_pretrained("{base}"), "{place
 """
 
 
-def adapter_card(base_model: str, metrics: Mapping[str, Any], place: str = HERE) -> str:
+def adapter_card(base_model: str, metrics: Mapping[str, Any], of_text: bool) -> str:
     """Return the README.md of an adapter.
 
     Args:
         base_model: The Hub id, or another name, of the network that it goes around.
-        metrics: Content of `metrics.json` of its run.
-        place: Where it will be on the Hub; a placeholder by default.
+        metrics: Content of `metrics.json` of its run, empty where that is not known.
+        of_text: Whether it is for an encoder of texts.
     """
     lora = metrics.get("train", {}).get("lora", {})
     before, after = (part.get("exclude_seen", {}) for part in (lora.get("before", {}), metrics.get("validation", {})))
     measured = ""
     if "ndcg@10" in before and "ndcg@10" in after:
         measured = f"; there its NDCG@10 on validation went from {before['ndcg@10']:.4f} to {after['ndcg@10']:.4f}"
-    of_text = lora.get("of") == "text_encoder"
     on_the_hub = base_model if HUB_ID.fullmatch(base_model) else None
     base = on_the_hub or THE_BASE
-    data = ModelCardData(library_name="peft", base_model=on_the_hub, tags=TAGS)
+    data = ModelCardData(library_name="peft", base_model=on_the_hub, base_model_relation="adapter", tags=TAGS)
     return BODY.format(
         data=data.to_yaml(),
         mark=MARK,
         base=base,
         dataset=f"`{plain(str(metrics.get('dataset', 'data that are not recorded')))}`",
         measured=measured,
-        use=(TEXT if of_text else SEQUENCE).format(base=base, place=place),
+        use=(TEXT if of_text else SEQUENCE).format(base=base, place=HERE),
         training=cost(metrics),
     )

@@ -258,6 +258,11 @@ class LoraArguments:
                 f"lora={self.lora!r} and base_model={self.base_model!r} go together: name a finished model to adapt "
                 "and which part of it, or neither."
             )
+        if self.lora is None:
+            usual = {setting.name: setting.default for setting in dataclasses.fields(self)}
+            unread = [name for name, value in usual.items() if getattr(self, name) != value]
+            if unread:
+                raise ValueError(f"{unread[0]}={getattr(self, unread[0])!r} has no effect without lora; leave it out.")
         if not 1 <= self.lora_rank <= MOST_RANK or not 0 <= self.lora_dropout < 1:
             raise ValueError(
                 f"lora_rank={self.lora_rank} must be from 1 to {MOST_RANK}, and lora_dropout={self.lora_dropout} at "
@@ -265,12 +270,6 @@ class LoraArguments:
             )
         if not 1 <= self.lora_alpha < MOST:
             raise ValueError(f"lora_alpha={self.lora_alpha} must be a whole number of at least 1.")
-
-    def course(self) -> dict[str, Any]:
-        """Return the settings that may not change when a run is resumed: all but where the base model is."""
-        settings = dataclasses.asdict(self)
-        del settings["base_model"]
-        return settings if self.lora else {}
 
 
 def _model_arguments_class() -> type:

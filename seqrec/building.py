@@ -1,6 +1,7 @@
 """From settings, prepared data and item content to an untrained model."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def _build(arguments: Arguments, prepared: PreparedData, content: ItemContent) -
         display_columns=shown,
     )
     model = SeqRecForNextItem(config)
-    model.softmax = softmax_of(arguments.training, items, num_trained)
+    model.softmax = softmax_of(arguments.training, items["count"][:num_trained])
     fit_content(model, content)
     model.to(device=arguments.training.device)  # type: ignore[call-arg]
     tokenizer = build_tokenizer(items["item_id"][:], config)
@@ -100,9 +101,9 @@ def _media_columns(data: DataArguments) -> list[str]:
     return [column for column in (data.image_column, data.audio_column) if column is not None]
 
 
-def softmax_of(training: SeqRecTrainingArguments, items: Dataset, num_trained: int) -> Softmax:
-    """Return how the loss is computed, over the first `num_trained` items."""
-    counts = torch.tensor(items.with_format("numpy")["count"][:num_trained], dtype=torch.float64)
+def softmax_of(training: SeqRecTrainingArguments, item_counts: Sequence[int]) -> Softmax:
+    """Return how the loss is computed, over items that are so often in training."""
+    counts = torch.tensor(item_counts, dtype=torch.float64)
     frequencies = (counts / counts.sum()).to(training.device)
     narrow = training.softmax_dtype == "bfloat16" or (
         training.softmax_dtype == "auto" and multiplies_bfloat16(training.device)

@@ -78,7 +78,7 @@ def describe_run(
     """Return in lines what a run will do and what it will cost."""
     args, report, model = trainer.args, prepared.report, trainer.ranker
     config = model.config
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    learned = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
     content = ", ".join(f"{name} {sizes}" for name, sizes in (config.content_sizes or {}).items())
     epoch_seconds = estimate.epoch_seconds / args.world_size
     minutes = epoch_seconds * epochs / 60
@@ -90,7 +90,7 @@ def describe_run(
         f"data        {report['num_users']:,} users, {report['num_items']:,} items, "
         f"{report['num_interactions']:,} interactions left; {len(prepared.dataset['validation']):,} users to validate",
         f"model       {config.attention}, {config.ensemble_size} encoder(s) of {config.num_hidden_layers} blocks of "
-        f"{config.hidden_size}, {parameters:,} parameters, item content: {content or 'none'}",
+        f"{config.hidden_size}, {learned:,} numbers to learn, item content: {content or 'none'}",
         f"training    {trainer.windows.objective} on {len(trainer.windows):,} windows, "
         f"{args.per_device_train_batch_size} a step, at most {epochs:.4g} epochs",
         f"machine     {args.world_size} process(es) on {args.device}, {threads} threads each, "

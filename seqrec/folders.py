@@ -88,12 +88,24 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        return parse_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} {error}. Make it again.") from None
+
+
+def parse_json(content: bytes) -> dict[str, Any]:
+    """Return the object that the bytes of a file hold as JSON.
+
+    Raises:
+        ValueError: It holds something else, or a number that JSON does not have.
+    """
+    try:
+        value = json.loads(content.decode("utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{str(path)!r} is not JSON: {error}. Make it again.") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{str(path)!r} holds a {type(content).__name__}, expected an object. Make it again.")
-    return content
+        raise ValueError(f"is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"holds a {type(value).__name__}, expected an object")
+    return value
 
 
 def _no_number(constant: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from seqrec.adapters import Adapter
+from seqrec.adapter_files import Adapter
 from seqrec.content import (
     AttributeValues,
     ContentVectors,

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from datasets import Dataset, DatasetDict
 
-from seqrec.adapters import Adapter, attach, detach, extract
+from seqrec.adapter_files import Adapter
+from seqrec.adapters import attach, detach, extract, weights_sha256
 from seqrec.arguments import MODEL_SETTINGS
 from seqrec.building import shown_columns, softmax_of
 from seqrec.catalogue import add_items, replace_catalogue
@@ -25,6 +25,7 @@ from seqrec.item_content import columns_of, read_content
 from seqrec.item_rows import Reading
 from seqrec.model.content import ContentProjection
 from seqrec.model_folder import ModelFolder
+from seqrec.publishing import base_data
 from seqrec.settings import Arguments
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ SEQUENCE_LAYERS = (
 OTHER_NETWORKS = r".*(decoder|pooler|vision_model|visual|audio_model|audio_tower).*"
 """What `lora: text_encoder` leaves alone: other parts of a model than its encoder of texts."""
 ITEMS_AT_ONCE = 1024  # that are encoded before their features are stored
+ENCODED = ("text", "image", "audio")
 OF_CONTENT = (
     *("text_template", "image_column", "audio_column", "attributes", "vector_columns", "content_components"),
     *("text_encoder", "image_encoder", "audio_encoder"),
@@ -65,6 +67,12 @@ def _check(arguments: Arguments) -> None:
             f"The base model says itself what {sorted(made - local)} are; expected settings of training alone beside "
             "base_model. Leave them out."
         )
+    local_base = Path(arguments.lora.base_model or "").is_dir()
+    if arguments.lora.base_revision is not None and local_base:
+        raise ValueError(
+            f"base_revision={arguments.lora.base_revision!r} is about the Hub, and base_model="
+            f"{arguments.lora.base_model!r} is a folder here; leave it out."
+        )
     if arguments.training.refit:
         raise ValueError("refit=True trains a model from the beginning, and lora goes on from one; leave it out.")
     if arguments.lora.lora == "text_encoder" and not arguments.training.softmax_samples:
@@ -89,11 +97,13 @@ class LoraRun(ABC):
         self.before: dict[str, Any] = {}
         self.settings = arguments.lora
         self.reading = Reading(encoders=self._encoders(arguments), media_folder=arguments.data.media_folder)
+        self.base_sha256 = weights_sha256(folder.model)
+        self.base_data = [folder.preparation.get("source", {}).get("name"), *base_data(folder.metrics)]
         self.wrapped = self._start(arguments, prepared)
-        config = folder.model.config
         folder.preparation, folder.metrics = prepared.report, {}
-        num_trained = config.num_trained - config.num_special_tokens
-        folder.model.softmax = softmax_of(arguments.training, folder.items, num_trained)
+        counts = dict(zip(prepared.items["item_id"][:], prepared.items["count"][:], strict=True))
+        known = folder.items["item_id"][: self._num_trained()]
+        folder.model.softmax = softmax_of(arguments.training, [counts.get(item, 0) for item in known])
         folder.model.to(device=arguments.training.device)  # type: ignore[call-arg]
 
     @abstractmethod
@@ -116,8 +126,19 @@ class LoraRun(ABC):
             "rank": self.settings.lora_rank,
             "alpha": self.settings.lora_alpha,
             "base_model": self.base_name,
+            "base_revision": self.settings.base_revision,
+            "base_data": self.base_data if self.folder.model.config.use_item_ids else [],
             "before": self.before,
         }
+
+    def course(self) -> dict[str, Any]:
+        """Return what may not change when the run is resumed: the settings, and the base model wherever it is."""
+        settings = dataclasses.asdict(self.settings) | {"base_model": self.base_sha256}
+        return {name: settings[name] for name in settings if name != "base_revision"}
+
+    def _num_trained(self) -> int:
+        config = self.folder.model.config
+        return config.num_trained - config.num_special_tokens
 
     @property
     def base_name(self) -> str:
@@ -144,7 +165,12 @@ class LoraRun(ABC):
         """Where the encoders of the model are, as far as settings say it."""
         modalities = self.folder.model.config.content_encoders or {}
         places = {name: getattr(arguments.data, f"{name}_encoder", None) for name in modalities}
-        return {name: place for name, place in places.items() if place and f"{name}_encoder" in arguments.given}
+        named = {name for name in ENCODED if f"{name}_encoder" in arguments.given}
+        if unread := sorted(named - set(places)):
+            raise ValueError(
+                f"The base model reads {sorted(modalities)} of items, and {unread[0]}_encoder is set. Leave it out."
+            )
+        return {name: place for name, place in places.items() if place and name in named}
 
 
 class SequenceLora(LoraRun):
@@ -164,38 +190,30 @@ class SequenceLora(LoraRun):
             self._take_catalogue(prepared.items)
         return attach(self.folder.model, self._lora_config(SEQUENCE_LAYERS))
 
-    def _num_trained(self) -> int:
-        config = self.folder.model.config
-        return config.num_trained - config.num_special_tokens
-
     def _meet_new_items(self, items: Dataset) -> None:
-        """Add the items that the model does not know and that have content; count the interactions of all."""
+        """Add the items that the model does not rank and has something to rank by; removed ones come back."""
         folder, config = self.folder, self.folder.model.config
-        there = set(folder.items["item_id"][:])
-        ids, counts = items["item_id"][:], dict(zip(items["item_id"][:], items["count"][:], strict=True))
-        unknown = [row for row, item in enumerate(ids) if item not in there]
-        if unknown and config.content_sizes:
-            rows = items.select(unknown).remove_columns("count")
-            content = read_content(rows, config.content_encoders or {}, **self._where())
-            rows = rows.select(np.flatnonzero(content.present()))
-            if len(rows):
-                add_items(folder, rows.with_format("arrow")[:], self.reading)
-        left_out = len(unknown) - (len(folder.items) - len(there))
-        if len(unknown) == len(ids):
+        removed = folder.model.model.items.removed[config.num_special_tokens :].tolist()
+        ids, had = items["item_id"][:], dict(zip(folder.items["item_id"][:], removed, strict=True))
+        absent = np.array([had.get(item, True) for item in ids])
+        if not set(ids) & set(had):
             raise ValueError(
                 f"The base model knows none of the {len(ids)} items of the data, and it keeps its item ids. Take one "
                 "that was trained with use_item_ids: false, or data of its own items."
             )
-        if unknown:
-            logger.warning(
-                "%d of %d items are new to the base model: ranked by their content, not learned from; %d have none "
-                "that it reads, and are left out.",
-                *(len(unknown), len(ids), left_out),
-            )
-        table = folder.items.with_format("arrow")[:]
-        old = zip(folder.items["item_id"][:], folder.items["count"][:], strict=True)
-        total = pa.array([count + counts.get(item, 0) for item, count in old], pa.int64())
-        folder.items = Dataset(table.set_column(table.column_names.index("count"), "count", total))
+        if not absent.any():
+            return
+        rows = items.select(np.flatnonzero(absent)).remove_columns("count")
+        rankable = np.array([item in had for item in rows["item_id"][:]])
+        if config.content_sizes:
+            rankable |= read_content(rows, config.content_encoders or {}, **self._where()).present()
+        if rankable.any():
+            add_items(folder, rows.select(np.flatnonzero(rankable)).with_format("arrow")[:], self.reading)
+        logger.warning(
+            "%d of %d items are new to the base model: %d are ranked by their content and not learned from, %d have "
+            "none that it reads, and are left out.",
+            *(len(rows), len(ids), rankable.sum(), (~rankable).sum()),
+        )
 
     def _where(self) -> dict[str, Any]:
         return {
@@ -222,7 +240,7 @@ class SequenceLora(LoraRun):
 
     def finish(self) -> Adapter:
         """Extract the adapter and add it to the weights."""
-        adapter = extract(self.wrapped, self.base_name)
+        adapter = extract(self.wrapped, self.base_name, self.settings.base_revision)
         detach(self.wrapped, merge=True)
         return adapter
 
@@ -247,6 +265,15 @@ class TextLora(LoraRun):
         encoder = TextEncoder.from_source(find_encoder(place, origin["revision"]))
         wrapped = attach(encoder.model, self._lora_config("all-linear", OTHER_NETWORKS))
         texts = render_texts(prepared.items, origin["template"])
+        there, has_text = (
+            self._part().present[config.num_special_tokens :].tolist(),
+            [text is not None for text in texts],
+        )
+        if there != has_text:
+            raise ValueError(
+                f"{sum(has_text)} of these items have a text, and {sum(there)} of the base model's, or not the same "
+                "ones. Take the items that it was trained with."
+            )
         self._part().encoder = TunedTexts(encoder, [None] * config.num_special_tokens + texts)
         return wrapped
 
@@ -269,6 +296,10 @@ class TextLora(LoraRun):
         for tokens in part.present.nonzero().flatten().split(ITEMS_AT_ONCE):
             part.features[tokens] = part.features_of(encoder(tokens)).to(part.features.dtype)
         encoder.train(training)
+        first, end = self.folder.model.config.num_special_tokens, self.folder.model.config.num_trained
+        part.longest.copy_(part.features[first:end].float().norm(dim=1).max())
+        part.features[end:] = part.shortened(part.features[end:].float()).to(part.features.dtype)
+        self.folder.model.model.items.place(torch.arange(end, self.folder.model.config.vocab_size))
 
     def finish(self) -> Adapter:
         """Encode all items once more, so that serving costs what it did, and keep the adapter for items that come."""
@@ -277,9 +308,6 @@ class TextLora(LoraRun):
         origin = (config.content_encoders or {})["text"]
         adapter = extract(self.wrapped, origin["encoder"], origin["revision"])
         part.encoder = None
-        first, end = config.num_special_tokens, config.num_trained
-        part.longest.copy_(part.features[first:end].float().norm(dim=1).max())
-        self.folder.model.model.items.place(torch.arange(end, config.vocab_size))
         config.content_encoders = (config.content_encoders or {}) | {"text": origin | {"adapter": adapter.sha256}}
         self.folder.text_adapter = adapter
         return adapter

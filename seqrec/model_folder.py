@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerFast
 
 import seqrec.model
-from seqrec.adapters import Adapter, is_adapted
+from seqrec.adapter_files import FILES, Adapter
+from seqrec.adapters import is_adapted
 from seqrec.card import is_generated, model_card
 from seqrec.data.catalogue import OWN_COLUMNS
 from seqrec.folders import read_json, write_json, written_whole, written_whole_file
@@ -38,6 +39,7 @@ TEXT_ADAPTER = (
 CODE = tuple(path.name for path in Path(seqrec.model.__file__).parent.glob("*.py") if path.name != "__init__.py")
 SHAPE = (*inspect.get_annotations(SeqRecConfig), "dtype")  # what is read of config.json: never the code it may name
 DTYPES = ("float32", "float16", "bfloat16", "float64")
+OF_ADAPTER = [f"{TEXT_ADAPTER}/{name}" for name in FILES]
 REMOVED = "model.items.removed"  # the tensor that marks them
 WEIGHT_TYPES = {"BOOL": "bool", "I32": "int"} | dict.fromkeys(("F16", "BF16", "F32", "F64"), "float")  # of safetensors
 AGAIN = "Save or download the model again."
@@ -179,7 +181,7 @@ def _plain_table(items: Dataset) -> pa.Table:
 def _download(repo_id: str, revision: str | None) -> Path:
     """Fetch the files of a Hub repository that loading reads; never its code."""
     try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=[*READ, f"{TEXT_ADAPTER}/*"]))
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=[*READ, *OF_ADAPTER]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"There is no model folder {repo_id!r} here, and the Hub gave none of this name "
@@ -297,10 +299,8 @@ def _load_text_adapter(folder: Path, config: SeqRecConfig) -> Adapter | None:
         return None
     adapter = Adapter.load(folder / TEXT_ADAPTER)
     if adapter.sha256 != named:
-        raise ValueError(
-            f"{str(folder)!r} mixes two models: its {TEXT_ADAPTER} has the hash {adapter.sha256}, and its "
-            f"{CONFIG_FILE} asks for {named}. {AGAIN}"
-        )
+        found = f"its {TEXT_ADAPTER} has the hash {adapter.sha256}, and its {CONFIG_FILE} asks for {named}"
+        raise ValueError(f"{str(folder)!r} mixes two models: {found}. {AGAIN}")
     return adapter
 
 

@@ -2,21 +2,23 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypedDict, Unpack, cast
+from typing import Any, TypedDict, Unpack, cast
 
 from huggingface_hub import HfApi, ModelCard, ModelCardData
 
 from seqrec.adapter_card import THE_BASE, adapter_card
-from seqrec.adapters import Adapter
+from seqrec.adapter_files import Adapter
 from seqrec.card import HERE, HUB_ID, is_generated
 from seqrec.data.named import NAMED_DATASETS
 from seqrec.model.configuration_seqrec import ATTRIBUTES
 from seqrec.model_folder import CARD_FILE, ModelFolder
+
+PEFT_FORM = "# Model Card for Model ID"
 
 logger = logging.getLogger(__name__)
 
@@ -96,17 +98,33 @@ def push_adapter_to_hub(
         raise ValueError(f"An adapter is published without {of_items or unknown}; leave it out.")
     adapter = Adapter.load(path)
     named = base_model or adapter.base_model
-    card = adapter.card.decode(errors="replace") or adapter_card(named, {})
-    if is_generated(card):
-        written = ModelCard(card.replace(HERE, repo_id).replace(THE_BASE, named))
-        cast(ModelCardData, written.data).base_model = named if HUB_ID.fullmatch(named) else None
-        card = str(written)
-    config = json.dumps(json.loads(adapter.config) | {"base_model_name_or_path": named}, indent=2)
-    adapter = replace(adapter, config=f"{config}\n".encode(), card=card.encode())
+    if not HUB_ID.fullmatch(named):
+        raise ValueError(
+            f"The adapter says that it is for {named!r:.200}, which is no Hub id. Name the model that it is for where "
+            "others find it: base_model='owner/name' (`--base_model`)."
+        )
+    content = json.loads(adapter.config)
+    if named != adapter.base_model:
+        content |= {"base_model_name_or_path": named, "revision": None}
+    config = json.dumps(content, indent=2)
+    adapter = replace(adapter, config=f"{config}\n".encode(), card=_adapter_card(adapter, named, repo_id).encode())
     with TemporaryDirectory() as place:
         adapter.save(Path(place) / "adapter")
         said = "Upload a seqrec adapter"
         return _upload(Path(place) / "adapter", repo_id, options.get("revision"), options, said)
+
+
+def _adapter_card(adapter: Adapter, named: str, repo_id: str) -> str:
+    """The card of an adapter as it goes out: its own, unless that is peft's form, which names a path."""
+    card = adapter.card.decode(errors="replace")
+    if not card or PEFT_FORM in card:
+        of_text = not any(name.startswith("model.encoders.") for name in adapter.layers())
+        card = adapter_card(named, {}, of_text)
+    if not is_generated(card):
+        return card
+    written = ModelCard(card.replace(HERE, repo_id).replace(THE_BASE, named))
+    cast(ModelCardData, written.data).base_model = named
+    return str(written)
 
 
 def _upload(path: Path, repo_id: str, revision: str | None, options: PushOptions, said: str) -> str:
@@ -162,10 +180,11 @@ def _outgoing(folder: ModelFolder, options: PushOptions) -> list[str]:
     chosen = shown if columns is None else list(columns)
     if unknown := sorted(set(chosen) - set(shown)):
         raise ValueError(f"columns names {unknown}; the items show {shown}. Choose among those.")
-    source = folder.preparation.get("source", {}).get("name")
-    dataset = NAMED_DATASETS.get(source)
-    if not dataset or dataset.redistributable or options.get("have_rights"):
+    sources = [folder.preparation.get("source", {}).get("name"), *base_data(folder.metrics)]
+    bound = [name for name in sources if name in NAMED_DATASETS and not NAMED_DATASETS[name].redistributable]
+    if not bound or options.get("have_rights"):
         return chosen
+    source = bound[0]
     if ATTRIBUTES in (folder.model.config.content_sizes or {}):
         raise ValueError(
             f"The model was trained on {source!r}, whose data may not be passed on, and it holds the attributes of "
@@ -179,6 +198,11 @@ def _outgoing(folder: ModelFolder, options: PushOptions) -> list[str]:
             "(`--have_rights`) if you have the right."
         )
     return chosen
+
+
+def base_data(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the data that the base of an adapted model was trained on, some of whose items it may still hold."""
+    return list(metrics.get("train", {}).get("lora", {}).get("base_data", []))
 
 
 @contextmanager

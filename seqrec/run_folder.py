@@ -103,6 +103,8 @@ class RunFolder:
         """Remove the checkpoints of an earlier run, and that it is finished."""
         for folder in self._checkpoint_folders():
             shutil.rmtree(folder)
+        for file in self.adapter.glob("*"):
+            file.unlink()
         self.state.unlink(missing_ok=True)  # last: until here it says that the folder holds a finished run
 
     def check_same(

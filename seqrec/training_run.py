@@ -79,7 +79,7 @@ def train_once(
             trainer.add_callback(StopAtEpoch(epochs))
         with chunked_attention(folder.model):
             estimate = estimate_run(trainer)
-        course = training.course() | arguments.lora.course()
+        course = training.course() | ({} if lora is None else lora.course())
         if checkpoint is not None:
             run_folder.check_same(checkpoint, prepared, folder.model.config, course)
         if training.should_save:
@@ -211,6 +211,7 @@ def _finish(
             f"Training ended in weights that are no numbers ({len(lost)} of them, first {lost[0]!r}). Take a lower "
             f"learning_rate than {trainer.args.learning_rate:g}, or a lower max_grad_norm."
         )
+    learned = sum(weights.numel() for weights in folder.model.parameters() if weights.requires_grad)
     adapter = None if lora is None else lora.finish()
     recommender = Recommender(folder)
     validation = prepared.dataset["validation"]
@@ -221,7 +222,7 @@ def _finish(
     folder.metrics = {
         "dataset": prepared.report["source"]["name"],
         "split": prepared.report["split"]["name"],
-        "num_items": prepared.report["num_items"],
+        "num_items": len(recommender.items),
         "num_users": prepared.report["num_users"],
         "protocol": PROTOCOL,
         "validation": _validated(folder, prepared),
@@ -233,7 +234,7 @@ def _finish(
             "device": device_name(trainer.args.device),
             "versions": versions(),
             "peak_memory_mb": round(peak_memory_mb(trainer.args.device)),
-            "parameters": sum(parameter.numel() for parameter in folder.model.parameters()),
+            "parameters": learned,
             "seed": trainer.args.seed,
         },
     }
@@ -245,7 +246,7 @@ def _finish(
         folder.metrics["train"]["lora"] = lora.record()
     if trainer.args.should_save:
         if adapter is not None:
-            card = adapter_card(adapter.base_model, folder.metrics)
+            card = adapter_card(adapter.base_model, folder.metrics, of_text=trainer.refresh is not None)
             dataclasses.replace(adapter, card=card.encode()).save(run_folder.adapter)
         recommender.save_pretrained(run_folder.model)
         run_folder.finish(trainer.state)

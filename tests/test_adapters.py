@@ -2,13 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
 from seqrec import Recommender
-from seqrec.adapters import CONFIG_FILE, WEIGHTS_FILE, Adapter, attach, detach, extract
+from seqrec.adapter_files import CONFIG_FILE, WEIGHTS_FILE, Adapter
+from seqrec.adapters import attach, detach, extract
 from seqrec.lora import SEQUENCE_LAYERS
 
 ITEMS = [f"item-{number}" for number in range(9)]
@@ -157,9 +159,9 @@ def test_an_adapter_that_does_not_fit_is_refused_and_changes_nothing(
 def test_weights_without_a_place_are_refused(recommender, make_adapter):
     adapter = make_adapter(recommender)
     tensors = load_file(adapter / WEIGHTS_FILE)
-    tensors["base_model.model.nowhere.lora_A.weight"] = torch.ones(2, 8)
+    tensors |= {f"base_model.model.nowhere.lora_{part}.weight": torch.ones(2, 2) for part in "AB"}
     save_file(tensors, adapter / WEIGHTS_FILE)
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="none. Load it on"):
         recommender.adapters.load(adapter)
 
 
@@ -175,11 +177,11 @@ def test_a_taken_name_is_refused(recommender, make_adapter):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"peft_type": "IA3"}, "peft_type is not LORA"),
+        ({"peft_type": "IA3"}, "peft_type is 'IA3', not LORA"),
         ({"modules_to_save": ["items"]}, "modules_to_save"),
         ({"megatron_core": "os", "megatron_config": {"a": 1}}, "megatron"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa'"),
-        ({"r": "eight"}, "does not fit"),
+        ({"r": "eight"}, "r='eight', and the weights have"),
     ],
 )
 def test_a_config_that_asks_for_more_is_refused(recommender, make_adapter, change, said):
@@ -220,3 +222,60 @@ def test_two_loads_of_one_adapter_are_equal(recommender, make_adapter):
     adapter = make_adapter(recommender)
     assert Adapter.load(adapter) == Adapter.load(adapter)
     assert Adapter.load(adapter).sha256 != Adapter.load(make_adapter(recommender, "other", seed=5)).sha256
+
+
+@pytest.mark.parametrize("name", ["layers", "encoders", "model", "attention"])
+def test_an_adapter_may_be_called_like_a_module(recommender, make_adapter, name):
+    first, second = make_adapter(recommender, "first", seed=1), make_adapter(recommender, "second", seed=2)
+    recommender.adapters.load(first, "first")
+    recommender.adapters.load(second, name)
+    assert recommender.adapters.active == name
+
+
+def test_the_model_alone_is_the_same_to_the_last_bit_at_any_size(untrained, make_adapter):
+    recommender = Recommender(untrained(ITEMS, hidden_size=128, num_attention_heads=2, max_position_embeddings=50))
+    histories = [[ITEMS[place % 7] for place in range(50)]]
+    alone = recommender.encode_history(histories)
+    recommender.adapters.load(make_adapter(recommender))
+    assert not np.array_equal(recommender.encode_history(histories), alone)
+    recommender.adapters.use(None)
+    assert np.array_equal(recommender.encode_history(histories), alone)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.float8_e4m3fn, torch.complex64])
+def test_weights_of_other_types_are_refused_and_change_nothing(recommender, make_adapter, dtype):
+    adapter = make_adapter(recommender)
+    tensors = {name: weights.to(dtype) for name, weights in load_file(adapter / WEIGHTS_FILE).items()}
+    save_file(tensors, adapter / WEIGHTS_FILE)
+    before = weights_of(recommender)
+    with pytest.raises(ValueError, match="expected matrices of LoRA"):
+        recommender.adapters.load(adapter)
+    assert same(weights_of(recommender), before) and recommender.adapters.names == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "holds a list"),
+        ('{"peft_type": "LORA", "r": 2, "lora_alpha": Infinity}', "Infinity is no number"),
+        ('{"peft_type": "LORA", "r": 1000000000, "lora_alpha": 1}', "r=1000000000, and the weights have"),
+        ('{"peft_type": "LORA", "r": 2, "lora_alpha": "8"}', "lora_alpha='8'"),
+        ('{"peft_type": "LORA", "r": 2, "rank_pattern": {"(a+)+$": 3}}', "rank_pattern"),
+    ],
+)
+def test_a_config_that_cannot_be_true_is_refused(recommender, make_adapter, content, said):
+    adapter = make_adapter(recommender)
+    (adapter / CONFIG_FILE).write_text(content)
+    with pytest.raises(ValueError, match=said):
+        recommender.adapters.load(adapter)
+
+
+def test_patterns_of_a_config_are_not_run(recommender, make_adapter):
+    adapter = make_adapter(recommender)
+    content = json.loads((adapter / CONFIG_FILE).read_text())
+    (adapter / CONFIG_FILE).write_text(
+        json.dumps(content | {"target_modules": "(.*a.*)*b", "layers_pattern": "(a+)+$"})
+    )
+    recommender.adapters.load(adapter)
+    assert recommender.adapters.names == ["default"]

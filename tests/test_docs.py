@@ -1,24 +1,58 @@
-"""The code of every page in docs/ runs, block after block, beside a model in `runs/shop`."""
+"""The code of every page in docs/ runs, block after block, beside tables, an encoder and finished runs."""
 
+import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.csv
 import pytest
 
 import seqrec
+from tests.conftest import TOY_SETTINGS, toy_interactions_table, toy_items_table
 
 PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, bert_folder):
+    """A folder with the tables of two shops, an encoder of texts, and runs with and without ids."""
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copytree(bert_folder, folder / "encoders" / "tiny-bert")
+    interactions, items = toy_interactions_table(), toy_items_table()
+    films, views = (_renamed(table) for table in (items, interactions))
+    for name, table in {
+        "clicks": interactions,
+        "newer": interactions,
+        "items": items,
+        "films": films,
+        "views": views,
+    }.items():
+        pyarrow.csv.write_csv(table, folder / f"{name}.csv")
+    with contextlib.chdir(folder):
+        settings = {**TOY_SETTINGS, "num_train_epochs": 1}
+        seqrec.train("clicks.csv", "items.csv", output_dir="runs/shop", **settings, attributes=["genres"])
+        settings["text_encoder"] = "encoders/tiny-bert"
+        seqrec.train("clicks.csv", "items.csv", output_dir="runs/with-texts", **settings)
+        del settings["transition_size"]
+        seqrec.train("clicks.csv", "items.csv", output_dir="runs/without-ids", **settings, use_item_ids=False)
+    return folder
+
+
+def _renamed(table):
+    """The same table with item ids of another shop."""
+    ids = pa.array([f"f-{item}" for item in table["item_id"].to_pylist()])
+    return table.set_column(table.column_names.index("item_id"), "item_id", ids)
+
+
 @pytest.fixture
-def shop(toy_settings, toy_interactions, toy_items, tmp_path):
-    """A folder with the run of a model that knows items by their genres, too."""
-    settings = {**toy_settings, "num_train_epochs": 1, "attributes": ["genres"]}
-    seqrec.train(toy_interactions, toy_items, output_dir=tmp_path / "runs" / "shop", **settings)
-    return tmp_path
+def shop(finished, tmp_path):
+    """A copy of that folder, which a page may change."""
+    return shutil.copytree(finished, tmp_path / "shop")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from peft import PeftModel
@@ -63,10 +64,15 @@ def adapt(settings, tables, tmp_path):
         if lora == "text_encoder":
             own["softmax_samples"] = 4
         own |= {"learning_rate": 1e-2, "base_model": str(base / "model"), "lora": lora}
-        path = tmp_path / name
-        return seqrec.train(interactions, items, output_dir=path, **{**own, **changes}), path
+        path, settings_of_run = tmp_path / name, {**own, **changes}
+        given = {setting: value for setting, value in settings_of_run.items() if value is not None}
+        return seqrec.train(interactions, items, output_dir=path, **given), path
 
     return run
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
 
 
 def renamed(table, to="n"):
@@ -118,6 +124,25 @@ class TestTextEncoder:
         before = {path: path.read_bytes() for path in (base / "model").iterdir()}
         adapt(base, "text_encoder")
         assert {path: path.read_bytes() for path in (base / "model").iterdir()} == before
+
+    def test_items_that_training_never_saw_have_the_content_of_added_ones(
+        self, adapt, settings, tables, bert_folder, tmp_path
+    ):
+        interactions, items = tables
+        cold = interactions.filter(pc.not_equal(interactions["item_id"], "d11"))
+        last = interactions.slice(len(interactions) - 1)  # somebody's last item alone: never in training
+        ids = pa.array(["d11"])
+        last = last.set_column(last.column_names.index("item_id"), "item_id", ids)
+        shape = {**settings, "min_interactions": 1}
+        table = pa.concat_tables([cold, last])
+        path = tmp_path / "base"
+        base = seqrec.train(table, items, output_dir=path, **shape)
+        assert dict(zip(base.items["item_id"][:], base.items["count"][:], strict=True))["d11"] == 0
+        recommender, _ = adapt(path, "text_encoder", table, items, min_interactions=1)
+        row = next(row for row in items.to_pylist() if row["item_id"] == "d11")
+        recommender.add_items([{**row, "item_id": "twin"}], encoders={"text": str(bert_folder)})
+        vectors = recommender.encode_items(["d11", "twin"])
+        np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-4)
 
     def test_a_mixed_folder_is_refused(self, adapt, base):
         _, one = adapt(base, "text_encoder", name="one")
@@ -190,12 +215,24 @@ class TestTextEncoder:
             ({"base_model": None}, "go together"),
             ({"lora": None}, "go together"),
             ({"lora_rank": 0}, "lora_rank=0"),
+            ({"base_revision": "main"}, "base_revision='main' is about the Hub"),
+            ({"image_encoder": "somewhere"}, r"reads \['text'\] of items, and image_encoder is set"),
             ({"lora": "everything"}, "everything"),
         ],
     )
     def test_settings_that_do_not_go_together_are_refused(self, adapt, base, changes, said):
         with pytest.raises(ValueError, match=said):
             adapt(base, **{"lora": "text_encoder", **changes})
+
+    def test_settings_of_an_adapter_without_one_are_refused(self, settings, tables, tmp_path):
+        with pytest.raises(ValueError, match="lora_rank=4 has no effect without lora"):
+            seqrec.train(*tables, output_dir=tmp_path, lora_rank=4, **settings)
+
+    def test_items_that_have_lost_their_texts_are_refused(self, adapt, base, tables):
+        empty = pa.array([None] * len(tables[1]), pa.string())
+        items = pa.table({"item_id": tables[1]["item_id"], "title": empty, "genres": empty})
+        with pytest.raises(ValueError, match="0 of these items have a text, and 15 of the base"):
+            adapt(base, "text_encoder", tables[0], items)
 
     def test_other_data_are_refused(self, adapt, base, tables):
         with pytest.raises(ValueError, match="these data have other ones"):
@@ -229,22 +266,29 @@ class TestTunedTexts:
 
     def test_no_text_at_all_gives_zeros(self, texts):
         assert not texts[1](torch.tensor([0, 4])).any()
+        assert not TunedTexts(texts[0], [None, None])(torch.tensor([0, 1])).any()
 
 
 class TestSequenceEncoder:
-    def test_a_model_with_ids_goes_on_with_a_newer_period(self, adapt, base, tables, bert_folder):
+    @pytest.fixture
+    def newer(self, tables):
+        """The tables of a period in which many took an item that the base does not know."""
         interactions, items = tables
-        new = pa.table({name: [NEW[name]] * 3 for name in ("item_id",)} | {"user_id": ["u01", "u02", "u03"]})
-        new = new.append_column("timestamp", pa.array([10_000] * 3, interactions["timestamp"].type))
-        newer = pa.concat_tables([interactions, new.select(interactions.column_names)])
+        new = pa.table({"item_id": [NEW["item_id"]] * 9, "user_id": [f"u{number:02}" for number in range(1, 10)]})
+        new = new.append_column("timestamp", pa.array([10_000] * 9, interactions["timestamp"].type))
         rows = pa.concat_tables([items, pa.table({name: [value] for name, value in NEW.items()})])
+        return pa.concat_tables([interactions, new.select(interactions.column_names)]), rows
+
+    @pytest.mark.parametrize("softmax_samples", [0, 4])
+    def test_a_model_with_ids_goes_on_with_a_newer_period(self, adapt, base, newer, bert_folder, softmax_samples):
         before = Recommender.from_pretrained(base / "model")
-        recommender, path = adapt(base, "sequence_encoder", newer, rows)
-        assert set(recommender.items["item_id"][:]) == {*before.items["item_id"][:], "new"}
-        counts = dict(zip(recommender.items["item_id"][:], recommender.items["count"][:], strict=True))
+        recommender, path = adapt(base, "sequence_encoder", *newer, softmax_samples=softmax_samples)
         old = dict(zip(before.items["item_id"][:], before.items["count"][:], strict=True))
-        assert counts["1500"] > old["1500"]
-        assert ranked(recommender).shape[1] == len(old) + 1
+        counts = dict(zip(recommender.items["item_id"][:], recommender.items["count"][:], strict=True))
+        assert counts == {**old, "new": 0}  # what it never learned from is a cold item
+        assert recommender.folder.metrics["num_items"] == len(old) + 1
+        test = seqrec.PreparedData.load(path / "data").dataset["test"]
+        assert recommender.evaluate(test)["cold"]["num_users"] == 9
         together = Recommender.from_pretrained(base / "model", adapter=path / "adapter")
         together.add_items([NEW], encoders={"text": str(bert_folder)})
         torch.testing.assert_close(ranked(together), ranked(recommender))
@@ -253,6 +297,38 @@ class TestSequenceEncoder:
         assert torch.equal(ranked(together), ranked(before))
         assert (ranked(before) - ranked(recommender)).abs().max() > 0.01
 
+    def test_items_that_were_removed_come_back(self, adapt, base, tables, tmp_path):
+        shop = Recommender.from_pretrained(base / "model")
+        shop.remove_items(["d05"])
+        shop.save_pretrained(tmp_path / "without" / "model")
+        recommender, _ = adapt(tmp_path / "without", "sequence_encoder")
+        assert "d05" in recommender.items["item_id"][:]
+
+    def test_what_the_base_was_trained_on_binds_what_goes_out(self, adapt, base, tmp_path):
+        shop = Recommender.from_pretrained(base / "model")
+        shop.folder.preparation["source"]["name"] = "movielens-100k"
+        shop.save_pretrained(tmp_path / "bound" / "model")
+        recommender, _ = adapt(tmp_path / "bound", "sequence_encoder")
+        with pytest.raises(ValueError, match="trained on 'movielens-100k', whose data may not be passed on"):
+            recommender.push_to_hub("owner/name")
+
+    def test_another_base_does_not_go_on_with_a_run(self, adapt, base, monkeypatch, tmp_path):
+        other = Recommender.from_pretrained(base / "model")
+        with torch.no_grad():
+            other.model.model.items.ids.weight += 0.01
+        other.save_pretrained(tmp_path / "other" / "model")
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(SeqRecTrainer, "_load_best_model", interrupt)
+            adapt(base, "sequence_encoder", name="again")
+        with pytest.raises(ValueError, match="was trained with base_model"):
+            adapt(tmp_path / "other", "sequence_encoder", name="again", resume_from_checkpoint="last")
+
+    def test_a_later_run_leaves_no_adapter_of_an_earlier_one(self, adapt, base, tables, settings):
+        _, path = adapt(base, "sequence_encoder")
+        assert list((path / "adapter").iterdir())
+        seqrec.train(*tables, output_dir=path, **settings)
+        assert not list((path / "adapter").iterdir())
+
     def test_only_the_adapter_learns(self, adapt, base):
         recommender, path = adapt(base, "sequence_encoder")
         old = load_file(base / "model" / "model.safetensors")
@@ -260,7 +336,12 @@ class TestSequenceEncoder:
         changed = {name for name in old if not torch.equal(old[name], new[name])}
         assert changed and all(".layers." in name or name.endswith("projection.weight") for name in changed)
         assert not any(name.endswith("bias") or "norm" in name for name in changed)
-        assert sum(file.stat().st_size for file in (path / "adapter").iterdir()) < 10_000_000
+        learned = sum(
+            weights.numel() for weights in load_file(path / "adapter" / "adapter_model.safetensors").values()
+        )
+        assert recommender.folder.metrics["train"]["parameters"] == learned
+        card = (path / "adapter" / "README.md").read_text()
+        assert f"{learned:,} learned numbers" in card and "adapter=" in card and str(path.parent) not in card
 
     def test_a_model_without_ids_moves_to_another_shop(self, adapt, without_ids, tables, bert_folder):
         interactions, items = renamed(tables[0]), renamed(tables[1])
@@ -295,7 +376,7 @@ class TestSequenceEncoder:
 
     def test_items_without_content_are_left_out_of_a_model_with_ids(self, toy_run, adapt, tables, caplog):
         interactions = pa.concat_tables([tables[0], renamed(tables[0].slice(0, 40), "x")])
-        recommender, _ = adapt(toy_run("causal"), "sequence_encoder", interactions, None)
+        recommender, _ = adapt(toy_run("causal"), "sequence_encoder", interactions, None, text_encoder=None)
         assert not any(item.startswith("x") for item in recommender.items["item_id"][:])
         assert "items are new to the base model" in caplog.text
 

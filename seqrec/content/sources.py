@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from seqrec.adapters import Adapter
+from seqrec.adapter_files import Adapter
 from seqrec.content.bundled import BUNDLED, WEIGHTS
 from seqrec.fetching import file_sha256
 from seqrec.item_ids import some_of

@@ -22,7 +22,7 @@ class TunedTexts(nn.Module):
         self.network = encoder.model
         numbers = {text: number for number, text in enumerate(dict.fromkeys(text for text in texts if text))}
         self._number_of = [numbers.get(text or "", -1) for text in texts]
-        read = encoder.tokenizer([*numbers], truncation=True, max_length=encoder.max_length, verbose=False)
+        read = encoder.tokenizer(list(numbers) or ["-"], truncation=True, max_length=encoder.max_length, verbose=False)
         self._read = [{name: lists[number] for name, lists in read.items()} for number in range(len(numbers))]
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from datasets import Dataset, LargeList, List
 from tqdm.auto import tqdm
 
-from seqrec.adapters import Adapter
+from seqrec.adapter_files import Adapter
 from seqrec.content.cache import VectorStore, content_key
 from seqrec.content.encoders import Encoder, load_encoder
 from seqrec.content.media import Media, media_cells

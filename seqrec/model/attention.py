@@ -234,9 +234,12 @@ class SeqRecAttention(nn.Module):
 
     def _query_key_value(self, hidden: torch.Tensor, places: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         """Queries (batch, length or count, hidden), of these places alone where some are given; keys and values."""
-        if places is None or type(self.query_key_value) is not nn.Linear:  # an adapter around it is more than a weight
-            query, key, value = self.query_key_value(hidden).chunk(3, dim=-1)
+        layer: Any = self.query_key_value
+        if getattr(layer, "disable_adapters", False):  # of peft: the layer alone, to the last bit
+            layer = layer.base_layer
+        if places is None or type(layer) is not nn.Linear:  # with an adapter around it, it is more than a weight
+            query, key, value = layer(hidden).chunk(3, dim=-1)
             return query if places is None else take_places(query, places), key, value
-        width, (weight, added) = hidden.shape[-1], (self.query_key_value.weight, self.query_key_value.bias)
+        width, (weight, added) = hidden.shape[-1], (layer.weight, layer.bias)
         asking = nn.functional.linear(take_places(hidden, places), weight[:width], added[:width])
         return asking, *nn.functional.linear(hidden, weight[width:], added[width:]).chunk(2, dim=-1)

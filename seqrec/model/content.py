@@ -96,9 +96,13 @@ class ContentProjection(StoredContent):
         and at their full length they would lead every list, or none.
         """
         present = present.to(self.mean.device)
-        features = self.features_of(vectors) * present[:, None]
+        features = self.shortened(self.features_of(vectors) * present[:, None])
+        return features.to(self.features.dtype), present
+
+    def shortened(self, features: torch.Tensor) -> torch.Tensor:
+        """Return features (count, kept) that are no longer than any that training saw."""
         lengths = features.norm(dim=1, keepdim=True).clamp(min=1e-12)
-        return (features * (self.longest / lengths).clamp(max=1)).to(self.features.dtype), present
+        return features * (self.longest / lengths).clamp(max=1)
 
     def features_of(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return what an encoder's vectors (count, width) are after the fitted mean and rotation (count, kept)."""
