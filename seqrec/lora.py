@@ -246,7 +246,7 @@ class SequenceLora(LoraRun):
 
 
 class TextLora(LoraRun):
-    """Trains the text encoder with the ranking loss, and the model with it, on the data of the model itself."""
+    """Trains an adapter of the text encoder with the ranking loss, on the data of the model itself; the rest stays."""
 
     def _start(self, arguments: Arguments, prepared: PreparedData) -> Any:
         folder, config = self.folder, self.folder.model.config
@@ -274,6 +274,7 @@ class TextLora(LoraRun):
                 f"{sum(has_text)} of these items have a text, and {sum(there)} of the base model's, or not the same "
                 "ones. Take the items that it was trained with."
             )
+        folder.model.requires_grad_(False)  # a finished ranker loses by sampled steps more than it gains (LOG.md)
         self._part().encoder = TunedTexts(encoder, [None] * config.num_special_tokens + texts)
         return wrapped
 
@@ -308,6 +309,7 @@ class TextLora(LoraRun):
         origin = (config.content_encoders or {})["text"]
         adapter = extract(self.wrapped, origin["encoder"], origin["revision"])
         part.encoder = None
+        self.folder.model.requires_grad_(True)
         config.content_encoders = (config.content_encoders or {}) | {"text": origin | {"adapter": adapter.sha256}}
         self.folder.text_adapter = adapter
         return adapter

@@ -120,6 +120,14 @@ class TestTextEncoder:
         ours = part.features[recommender._ids.known(["15001"])]
         torch.testing.assert_close(theirs.half(), ours, atol=2e-3, rtol=1e-2)
 
+    def test_the_ranker_learns_nothing_but_its_items_texts(self, adapt, base):
+        recommender, path = adapt(base, "text_encoder")
+        old = load_file(base / "model" / "model.safetensors")
+        new = load_file(path / "model" / "model.safetensors")
+        changed = {name for name in old if not torch.equal(old[name], new[name])}
+        assert changed == {"model.items.content.text.features", "model.items.content.text.longest"}
+        assert all(weights.requires_grad for weights in recommender.model.parameters())
+
     def test_the_base_stays(self, adapt, base):
         before = {path: path.read_bytes() for path in (base / "model").iterdir()}
         adapt(base, "text_encoder")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow.csv
 import pytest
 
+import seqrec
+
 ROOT = Path(__file__).parent.parent
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "item_dropout_prob": 0.0}
 
@@ -84,3 +86,12 @@ def test_a_mistake_is_said_once(settings, tmp_path):
     assert finished.returncode != 0
     assert finished.stderr.count("No interaction is left") == 1
     assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_adapt_as_one(settings, tmp_path):
+    seqrec.train(**{**settings, "output_dir": str(tmp_path / "base"), "interactions": str(settings["interactions"])})
+    of_the_run = ("min_interactions", "num_train_epochs", "num_threads", "logging_strategy", "logging_steps")
+    kept = {name: settings[name] for name in (*of_the_run, "softmax_dtype", "interactions", "disable_tqdm")}
+    base = {"base_model": tmp_path / "base" / "model", "lora": "sequence_encoder", "learning_rate": 0.01}
+    check_equal_runs({**kept, **base}, tmp_path)

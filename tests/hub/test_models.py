@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig
 
 import seqrec
 from seqrec import Recommender
+from seqrec.adapters import attach
+from seqrec.lora import SEQUENCE_LAYERS
 from seqrec.model_folder import CARD_FILE, CODE, READ
+from seqrec.publishing import push_adapter_to_hub
 
 ROOT = Path(__file__).parents[2]
 HISTORY = ["1500", "d04"]
@@ -142,6 +146,8 @@ def test_an_adapter_goes_alone_and_comes_back(here, toy_run, toy_interactions, t
         base_model=str(base),
         **settings,
     )
+    with pytest.raises(ValueError, match="for 'causal', which is no Hub id"):
+        push_adapter_to_hub(run_folder / "adapter", "owner/adapter", token=here.token)
     command = ["scripts/publish.py", run_folder / "adapter", "owner/adapter", "--base_model", "owner/base"]
     pushed = run(command, tmp_path / "a", HF_ENDPOINT=here.url, HF_TOKEN=here.token)
     assert pushed.stdout.strip() == f"{here.url}/owner/adapter", pushed.stderr
@@ -156,6 +162,17 @@ def test_an_adapter_goes_alone_and_comes_back(here, toy_run, toy_interactions, t
     load = LOAD.replace("(*sys.argv[1:])", "(sys.argv[1], adapter=sys.argv[2])")
     loaded = run(["-c", load, base, "owner/adapter"], tmp_path / "b", HF_ENDPOINT=here.url, HF_TOKEN=here.token)
     assert json.loads(loaded.stdout)[0] == [row["item_id"] for row in adapted.recommend([HISTORY], k=10)[0]]
+
+
+def test_an_adapter_that_peft_wrote_goes_out_without_its_path(here, model, tmp_path):
+    wrapped = attach(Recommender.from_pretrained(model[0]).model, LoraConfig(r=2, target_modules=SEQUENCE_LAYERS))
+    wrapped.save_pretrained(tmp_path / "theirs")
+    assert str(model[0]) in (tmp_path / "theirs" / "adapter_config.json").read_text()
+    push_adapter_to_hub(tmp_path / "theirs", "owner/theirs", base_model="owner/base", token=here.token)
+    files = here.repositories["models/owner/theirs"].at("main")[1]
+    assert set(files) == {"adapter_config.json", "adapter_model.safetensors", "README.md"}
+    assert not any(str(model[0]).encode() in content for content in files.values())
+    assert b'from_pretrained("owner/base", adapter="owner/theirs")' in files["README.md"]
 
 
 @pytest.mark.parametrize(
