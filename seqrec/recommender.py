@@ -16,6 +16,7 @@ from seqrec.data.collation import batches_by_length, collate_histories
 from seqrec.data.reading import Tabular
 from seqrec.data.sources import INTERACTION_COLUMNS
 from seqrec.evaluation import evaluate
+from seqrec.explanation import leave_one_out
 from seqrec.finding import find_item
 from seqrec.item_ids import Histories, ItemIds, UnknownItems, as_id, is_ids, is_list
 from seqrec.item_rows import Reading, ReadingOptions
@@ -215,6 +216,24 @@ class Recommender:
         chosen = vectors[self._first :][~self._removed()] if items is None else vectors[self._ids.known(items)]
         return chosen.detach().float().cpu().numpy().copy()  # the caller's own: the model keeps its own
 
+    def explain(self, history: Sequence[str], item_ids: Sequence[str], newest: int = 20) -> list[list[dict[str, Any]]]:
+        """Return for each item a list of `{"item_id", "contribution"}`: how far its score falls without that event.
+
+        Args:
+            history: Item ids, oldest first.
+            item_ids: Items of the catalogue, as in a list of `recommend`.
+            newest: Events that are tried, those that speak most first; each costs one more history to encode.
+
+        Raises:
+            ValueError: If an item is not in the catalogue, or an argument has the wrong shape.
+        """
+        if not is_list(item_ids):
+            raise ValueError(f"item_ids must be a list of item ids, not {item_ids!r:.60}: wrap it in a list.")
+        _check_k(newest, "newest")
+        tokens = self._ids.lists([history], "histories", "warn", with_removed=True)[0]
+        known = [self._item_ids[token - self._first] for token in tokens]
+        return leave_one_out(self, known, list(item_ids), newest)
+
     def text_vectors(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]] | None:
         """Return what the texts of `items` say (items, width) and which have one (items,); None without texts."""
         content, kept = self.model.content_vectors("text"), ~self._removed()
@@ -332,6 +351,6 @@ class Recommender:
         return rows
 
 
-def _check_k(k: int) -> None:
+def _check_k(k: int, name: str = "k") -> None:
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
-        raise ValueError(f"k={k!r} must be a whole number of at least 1.")
+        raise ValueError(f"{name}={k!r} must be a whole number of at least 1.")

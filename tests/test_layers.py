@@ -10,7 +10,7 @@ PACKAGE = Path(seqrec.__file__).parent
 
 LAYERS = [
     [
-        "adapters",
+        "explanation",
         "extras",
         "fetching",
         "finding",

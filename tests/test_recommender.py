@@ -161,6 +161,24 @@ def test_similar_items_are_the_nearest_others(recommender):
     )
 
 
+def test_an_explanation_says_how_far_the_score_falls_without_an_event(recommender):
+    history = ["1500", "nowhere", "d05", "d07", "d05"]
+    item = recommender.recommend([history], k=1)[0][0]
+    [explained] = recommender.explain(history, [item["item_id"]])
+    assert sorted(event["item_id"] for event in explained) == sorted(["1500", "d05", "d07", "d05"])
+    contributions = [event["contribution"] for event in explained]
+    assert contributions == sorted(contributions, reverse=True)
+    without = recommender.recommend([["d05", "d07", "d05"]], candidates=[item["item_id"]], exclude_seen=False)[0][0]
+    [of_first] = [event["contribution"] for event in explained if event["item_id"] == "1500"]
+    assert of_first == pytest.approx(item["score"] - without["score"], abs=1e-4)
+
+
+def test_an_explanation_tries_the_newest_events_alone(recommender):
+    [explained] = recommender.explain(["1500", "d05", "d07"], ["d08"], newest=2)
+    assert {event["item_id"] for event in explained} == {"d05", "d07"}
+    assert recommender.explain([], ["d08"]) == [[]] and recommender.explain(["1500"], []) == []
+
+
 def test_recommend_users_answers_a_table_with_a_table(recommender, toy_interactions):
     users = recommender.recommend_users(toy_interactions, k=3)
     assert users.column_names == ["user_id", "item_id", "rank", "score"]

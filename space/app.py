@@ -1,0 +1,279 @@
+"""The demo: pick what somebody has taken, see what comes next and why. Runs on a CPU.
+
+    MODEL_ID=runs/demo/model python space/app.py
+
+`MODEL_ID` is a model folder or a Hub id. With `mcp_server` the three functions below are tools for language models.
+"""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+import gradio as gr
+import page
+import torch
+from drawing import draw_map
+from shop import LONGEST_HISTORY, Shop
+
+from seqrec import Recommender
+
+torch.set_num_threads(1)  # each person's answer has a thread of its own
+HERE = Path(__file__).parent
+SHOP = Shop(Recommender.from_pretrained(os.environ.get("MODEL_ID", str(HERE.parent / "runs" / "demo" / "model"))))
+FEWEST, MOST, USUAL = 5, 30, 10
+WHOLE_PAGE = """<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+  .gradio-container { max-width: 1180px !important; min-width: 0 !important; width: 100%; margin: 0 auto !important; }
+  @media (max-width: 760px) { .gradio-container > .main { padding: 12px !important; } }
+</style>"""
+"""What style.css cannot say, as gradio scopes it below its own page."""
+WRITE_LINK = """(query) => {
+  const here = new URL(window.location.href);
+  here.search = query;
+  window.history.replaceState(null, '', here);
+}"""
+COPY_LINK = "() => { navigator.clipboard?.writeText(window.location.href); }"
+
+
+def recommend(history: list[str], k: int = USUAL) -> list[dict[str, Any]]:
+    """Rank the items that somebody takes next.
+
+    Args:
+        history: What somebody has taken, oldest first: item ids or titles. May be empty.
+        k: How many items are wanted, at most 30.
+
+    Returns:
+        Items with `item_id`, `title`, `score` and `because_of`: the events of the history that speak most for each.
+    """
+    return SHOP.recommend(SHOP.recommender.find_items(history), min(max(1, int(k)), MOST))
+
+
+def similar_items(item: str, k: int = USUAL) -> list[dict[str, Any]]:
+    """Find the items that people take as they take this one.
+
+    Args:
+        item: An item id or a title.
+        k: How many items are wanted, at most 30.
+
+    Returns:
+        Items with `item_id`, `title` and `score`, the cosine of the learned vectors.
+    """
+    return SHOP.similar(SHOP.recommender.find_items([item])[0], min(max(1, int(k)), MOST))
+
+
+def explain(history: list[str], item: str) -> list[dict[str, Any]]:
+    """Say what in a history speaks for an item and what against it.
+
+    Args:
+        history: What somebody has taken, oldest first: item ids or titles.
+        item: The item that is asked about: an item id or a title.
+
+    Returns:
+        The newest events with `item_id`, `title` and `contribution`: how far the item's score falls without the event.
+    """
+    known, wanted = SHOP.recommender.find_items(history), SHOP.recommender.find_items([item])
+    events = SHOP.recommender.explain(known, wanted)[0]
+    return [{**event, "title": SHOP.shown(event["item_id"]).title} for event in events]
+
+
+def search(query: str) -> str:
+    """Show what a few letters find."""
+    return page.found_items(SHOP.search(query or ""), query or "")
+
+
+def changed(history: list[str], event: gr.EventData) -> tuple[list[str], str, str]:
+    """Do what a button of a list says, and empty the search."""
+    act, item, place = event.act, event.id, getattr(event, "place", None)
+    history = list(history)
+    if act == "add" and item not in history[-1:]:
+        history = SHOP.known([*history, item])
+    elif act in ("up", "down", "remove") and place is not None and 0 <= place < len(history) and history[place] == item:
+        history.pop(place)
+        if act != "remove":
+            history.insert(max(0, place + (1 if act == "down" else -1)), item)
+    return history, "", ""
+
+
+def acted_on_card(history: list[str], near: str, event: gr.EventData) -> tuple[list[str], str, Any]:
+    """Add a recommended item, or show what is like it."""
+    if event.act == "near":
+        return history, event.id, gr.Tabs(selected="alike")
+    return SHOP.known([*history, event.id]), near, gr.Tabs()
+
+
+def asked(event: gr.EventData) -> tuple[str, str, str]:
+    """Ask about a found item, and empty the search."""
+    return event.id, "", ""
+
+
+def refreshed(history: list[str], k: int) -> tuple[str, str, str, str]:
+    """Show a history, what comes next, and both as the query of a link."""
+    rows = SHOP.recommend(history, int(k))
+    count = f"{len(history)} of at most {LONGEST_HISTORY}" if history else ""
+    query = urlencode({"h": history, "k": int(k)}, doseq=True) if history else ""
+    return page.history_list(SHOP, history), page.recommended_list(SHOP, rows, bool(history)), query, count
+
+
+def opened(request: gr.Request) -> tuple[list[str], int]:
+    """Take history and length of the list from the link that the page was opened by."""
+    asked = parse_qs(str(request.query_params))
+    wanted = asked.get("k", [str(USUAL)])[0]
+    return SHOP.known(asked.get("h", [])), min(max(FEWEST, int(wanted)), MOST) if wanted.isdecimal() else USUAL
+
+
+def uploaded(path: str, history: list[str]) -> tuple[list[str], str]:
+    """Take a history from a file."""
+    try:
+        found, missing = SHOP.read_csv(path)
+    except (ValueError, OSError) as error:
+        return history, page.problem(str(error))
+    if not found:
+        return history, page.problem("No line of the file names an item of this catalogue by its id or its whole title.")
+    some = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
+    return found, page.problem(f"{len(missing)} of {len(found) + len(missing)} were not found: {some}") if missing else ""
+
+
+def nearest(item: str) -> str:
+    """Show what is like an item."""
+    return page.similar_list(SHOP, item, SHOP.similar(item, USUAL)) if item else ""
+
+
+def imagined(history: list[str], *cells: str) -> str:
+    """Show where a made-up item would stand."""
+    try:
+        return page.placed(SHOP.place(dict(zip(SHOP.fields, cells, strict=True)), history))
+    except (ValueError, OSError) as error:
+        return page.problem(str(error))
+
+
+def drawn(history: list[str]) -> Any:
+    """Draw the map with the history and what is recommended after it."""
+    return draw_map(SHOP, history, [row["item_id"] for row in SHOP.recommend(history, USUAL)])
+
+
+def examples() -> list[tuple[str, list[str]]]:
+    """Return histories to begin with: one item that many took of each of the largest kinds, and three like it."""
+    column, kinds = SHOP.groups
+    frequent = sorted({kind for kind in kinds if kind not in ("", "other")}, key=lambda kind: -kinds.count(kind))
+    starts = [(kind, kinds.index(kind)) for kind in frequent[:4]] if column else [("A first try", 0)]
+    return [
+        (name, [SHOP.item_ids[row], *(near["item_id"] for near in SHOP.similar(SHOP.item_ids[row], 2))])
+        for name, row in starts
+    ]
+
+
+def about() -> str:
+    """Return what the model is and how good, in a few lines of Markdown."""
+    metrics, config = SHOP.recommender.folder.metrics, SHOP.recommender.model.config
+    lines = [
+        f"A sequential recommender of {len(SHOP.item_ids):,} items, trained on `{metrics.get('dataset', 'a table')}`. "
+        "It reads a history as a sentence of items and scores every item of the catalogue as the next one.",
+        f"It knows items by {'who took them' if config.use_item_ids else ''}"
+        f"{' and by ' if config.use_item_ids and config.content_sizes else ''}"
+        f"{', '.join(config.content_sizes or {}) and 'what is said of them'}.",
+    ]
+    test, popular = metrics.get("test", {}), metrics.get("baselines", {}).get("popularity", {})
+    if "hr@10" in test.get("exclude_seen", {}):
+        hit = test["exclude_seen"]["hr@10"]
+        beside = f" (what most people took: {popular['exclude_seen']['hr@10']:.1%})" if popular else ""
+        lines.append(f"For {hit:.1%} of people the next item was among its first ten{beside}.")
+    lines.append(
+        "A reason is measured, not guessed: an event is left out, and the score falls by so much. Nothing that you "
+        "enter is kept. It says what people like these took next, not what is good for anybody."
+    )
+    return "\n\n".join(lines)
+
+
+def build() -> gr.Blocks:
+    """Return the page."""
+    with gr.Blocks(title="What comes next") as demo:
+        history, asked_about = gr.State([]), gr.Textbox(visible=False)
+        link = gr.Textbox(visible=False)
+        gr.HTML("<header><h1>What comes next?</h1><p>Tell it what you took. It ranks the rest, and says why.</p></header>")
+        with gr.Row(elem_id="desk"):
+            with gr.Column(scale=2, min_width=0, elem_id="left"):
+                query = gr.Textbox(
+                    label="Search", placeholder="A few letters of a title", elem_id="search", max_lines=1, autofocus=True
+                )
+                found = gr.HTML(js_on_load=page.ON_CLICK, elem_id="found")
+                with gr.Row(elem_id="head-of-history"):
+                    gr.HTML("<h2>Your history</h2>")
+                    count = gr.HTML(elem_id="count")
+                picked = gr.HTML(page.history_list(SHOP, []), js_on_load=page.ON_CLICK, elem_id="history")
+                told = gr.HTML(elem_id="told")
+                with gr.Row(elem_id="tools"):
+                    clear = gr.Button("Clear", size="sm", elem_id="clear")
+                    upload = gr.UploadButton("Upload a CSV", file_types=[".csv", ".txt"], size="sm", elem_id="upload")
+                    copy = gr.Button("Copy link", size="sm", elem_id="copy")
+                gr.HTML("<h2>Examples</h2>")
+                with gr.Row(elem_id="examples"):
+                    first_tries = [(gr.Button(name, size="sm"), items) for name, items in examples()]
+            with gr.Column(scale=5, min_width=0, elem_id="right"), gr.Tabs(elem_id="tabs") as tabs:
+                with gr.Tab("Next", id="next"):
+                    recommended = gr.HTML(js_on_load=page.ON_CLICK, elem_id="recommended")
+                    length = gr.Slider(FEWEST, MOST, USUAL, step=1, label="How many", elem_id="length")
+                with gr.Tab("Alike", id="alike"):
+                    near_query = gr.Textbox(
+                        label="Search", placeholder="A few letters of a title", max_lines=1, elem_id="near-search"
+                    )
+                    near_found = gr.HTML(js_on_load=page.ON_CLICK)
+                    alike = gr.HTML(
+                        "<p class='quiet'>Search an item, or press Alike beside a recommended one.</p>", elem_id="alike"
+                    )
+                if SHOP.fields:
+                    with gr.Tab("Made up", id="made-up"):
+                        gr.HTML("<p class='lead'>An item that nobody has taken yet. Where would it stand for this history?</p>")
+                        cells = [gr.Textbox(label=name.capitalize(), max_lines=2) for name in SHOP.fields]
+                        ask = gr.Button("Where does it stand?", variant="primary", elem_id="ask")
+                        stands = gr.HTML(elem_id="stands")
+                        ask.click(imagined, [history, *cells], stands, queue=False, api_visibility="private")
+                with gr.Tab("Map", id="map") as map_tab:
+                    plot = gr.Plot(show_label=False, elem_id="map")
+                with gr.Tab("About", id="about"):
+                    gr.Markdown(about())
+        quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        query.input(search, query, found, trigger_mode="always_last", **quick)
+        near_query.input(search, near_query, near_found, trigger_mode="always_last", **quick)
+        near_found.click(asked, None, [asked_about, near_query, near_found], **quick)
+        asked_about.change(nearest, asked_about, alike, **quick)
+        copy.click(None, js=COPY_LINK)
+        link.change(None, link, js=WRITE_LINK)
+        map_tab.select(drawn, history, plot, queue=False, api_visibility="private")
+        changes = [
+            found.click(changed, history, [history, query, found], **quick),
+            picked.click(changed, history, [history, query, found], **quick),
+            recommended.click(acted_on_card, [history, asked_about], [history, asked_about, tabs], **quick),
+            clear.click(lambda: ([], ""), outputs=[history, told], **quick),
+            upload.upload(uploaded, [upload, history], [history, told], **quick),
+            demo.load(opened, None, [history, length], **quick),
+            *(button.click(lambda items=items: items, outputs=history, **quick) for button, items in first_tries),
+        ]
+        for change in changes:
+            change.then(refreshed, [history, length], [picked, recommended, link, count], **quick)
+        length.release(refreshed, [history, length], [picked, recommended, link, count], **quick)
+        for tool in (recommend, similar_items, explain):
+            gr.api(tool, api_name=tool.__name__)
+    return demo
+
+
+def main() -> None:
+    """Serve the page; the map is prepared meanwhile."""
+    threading.Thread(target=lambda: SHOP.map, daemon=True).start()
+    theme = gr.themes.Base(
+        primary_hue="teal", neutral_hue="stone", radius_size="md", font=["ui-sans-serif", "system-ui", "sans-serif"]
+    ).set(body_background_fill="#faf8f4", body_background_fill_dark="#16130f")
+    build().launch(
+        theme=theme,
+        css_paths=HERE / "style.css",
+        head=WHOLE_PAGE,
+        mcp_server=True,
+        footer_links=["api"],
+        max_file_size="2mb",
+        run_history=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
