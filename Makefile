@@ -1,6 +1,6 @@
 # Every target brings what it needs: a fresh clone can start with any of them.
 .DEFAULT_GOAL := help
-.PHONY: help install check test slow matrix wheel fix demo clean
+.PHONY: help install check test test-browser slow matrix wheel fix demo space clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -12,7 +12,7 @@ DEMO := runs/demo
 DEMO_CONFIG := configs/movielens-100k.yaml
 
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 install: $(INSTALLED) ## Make .venv and install seqrec there, with the versions of constraints.txt
 
@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo "seqrec needs Python 3.11 or newer with its venv module, but none of these is one: $(strip $(PYTHONS))." >&2; \
 	  echo "Install one (Debian, Ubuntu: apt install python3 python3-venv), or name it: make install PYTHON=/path/to/python" >&2; \
 	  exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,plots,tracking,baselines,image,audio]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,plots,tracking,baselines,image,audio,space]'
 	@touch $@
 
 check: $(INSTALLED) ## Check format, style and types
@@ -36,6 +36,11 @@ check: $(INSTALLED) ## Check format, style and types
 
 test: check ## Run check and the tests
 	$(BIN)/python -m pytest
+
+test-browser: $(INSTALLED) ## Try the demo's page in Chromium, which is installed by apt where it is missing
+	@command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || { \
+	  echo "The browser tests need Chromium: apt install chromium" >&2; exit 1; }
+	$(BIN)/python -m pytest -m browser
 
 slow: $(INSTALLED) ## Run the tests that take minutes, a line for each: kills, random cases, processes, wheel, matrix
 	$(BIN)/python -m pytest -m slow -v --no-header
@@ -53,6 +58,9 @@ fix: $(INSTALLED) ## Format the code and mend what ruff can
 demo: $(DEMO)/model/config.json ## Train, compare and recommend on MovieLens-100K
 	$(BIN)/python scripts/evaluate.py $(DEMO)
 	$(BIN)/python scripts/recommend.py $(DEMO)/model --history "Toy Story (1995)" "Alien (1979)" --k 10
+
+space: $(DEMO)/model/config.json ## Serve the demo's page, http://127.0.0.1:7860
+	MODEL_ID=$(DEMO)/model $(BIN)/python space/app.py
 
 $(DEMO)/model/config.json: $(DEMO_CONFIG) scripts/train.py $(shell find seqrec -name '*.py') | $(INSTALLED)
 	rm -rf $(DEMO) # of an older demo, or of one that was interrupted

@@ -5,22 +5,29 @@
 `MODEL_ID` is a model folder or a Hub id. With `mcp_server` the three functions below are tools for language models.
 """
 
+import importlib.util
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-import gradio as gr
-import page
-import torch
-from drawing import draw_map
-from shop import LONGEST_HISTORY, Shop
+HERE = Path(__file__).parent
+if importlib.util.find_spec("seqrec") is None:  # on a Space, whose requirements.txt cannot name a file beside it
+    wheels = map(str, HERE.glob("seqrec-*.whl"))
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *wheels], check=True)
 
-from seqrec import Recommender
+import gradio as gr  # noqa: E402
+import page  # noqa: E402
+import torch  # noqa: E402
+from drawing import draw_map  # noqa: E402
+from shop import LONGEST_HISTORY, Shop  # noqa: E402
+
+from seqrec import Recommender  # noqa: E402
 
 torch.set_num_threads(1)  # each person's answer has a thread of its own
-HERE = Path(__file__).parent
 SHOP = Shop(Recommender.from_pretrained(os.environ.get("MODEL_ID", str(HERE.parent / "runs" / "demo" / "model"))))
 FEWEST, MOST, USUAL = 5, 30, 10
 WHOLE_PAGE = """<meta name="viewport" content="width=device-width, initial-scale=1">
@@ -89,7 +96,9 @@ def changed(history: list[str], event: gr.EventData) -> tuple[list[str], str, st
     history = list(history)
     if act == "add" and item not in history[-1:]:
         history = SHOP.known([*history, item])
-    elif act in ("up", "down", "remove") and place is not None and 0 <= place < len(history) and history[place] == item:
+    elif (
+        act in ("up", "down", "remove") and place is not None and 0 <= place < len(history) and history[place] == item
+    ):
         history.pop(place)
         if act != "remove":
             history.insert(max(0, place + (1 if act == "down" else -1)), item)
@@ -130,9 +139,13 @@ def uploaded(path: str, history: list[str]) -> tuple[list[str], str]:
     except (ValueError, OSError) as error:
         return history, page.problem(str(error))
     if not found:
-        return history, page.problem("No line of the file names an item of this catalogue by its id or its whole title.")
+        return history, page.problem(
+            "No line of the file names an item of this catalogue by its id or its whole title."
+        )
     some = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
-    return found, page.problem(f"{len(missing)} of {len(found) + len(missing)} were not found: {some}") if missing else ""
+    return found, page.problem(
+        f"{len(missing)} of {len(found) + len(missing)} were not found: {some}"
+    ) if missing else ""
 
 
 def nearest(item: str) -> str:
@@ -191,11 +204,17 @@ def build() -> gr.Blocks:
     with gr.Blocks(title="What comes next") as demo:
         history, asked_about = gr.State([]), gr.Textbox(visible=False)
         link = gr.Textbox(visible=False)
-        gr.HTML("<header><h1>What comes next?</h1><p>Tell it what you took. It ranks the rest, and says why.</p></header>")
+        gr.HTML(
+            "<header><h1>What comes next?</h1><p>Tell it what you took. It ranks the rest, and says why.</p></header>"
+        )
         with gr.Row(elem_id="desk"):
             with gr.Column(scale=2, min_width=0, elem_id="left"):
                 query = gr.Textbox(
-                    label="Search", placeholder="A few letters of a title", elem_id="search", max_lines=1, autofocus=True
+                    label="Search",
+                    placeholder="A few letters of a title",
+                    elem_id="search",
+                    max_lines=1,
+                    autofocus=True,
                 )
                 found = gr.HTML(js_on_load=page.ON_CLICK, elem_id="found")
                 with gr.Row(elem_id="head-of-history"):
@@ -220,11 +239,12 @@ def build() -> gr.Blocks:
                     )
                     near_found = gr.HTML(js_on_load=page.ON_CLICK)
                     alike = gr.HTML(
-                        "<p class='quiet'>Search an item, or press Alike beside a recommended one.</p>", elem_id="alike"
+                        "<p class='quiet'>Search an item, or press Alike beside a recommended one.</p>",
+                        elem_id="alike",
                     )
                 if SHOP.fields:
                     with gr.Tab("Made up", id="made-up"):
-                        gr.HTML("<p class='lead'>An item that nobody has taken yet. Where would it stand for this history?</p>")
+                        gr.HTML("<p class='lead'>An item that nobody has taken yet. Where would it stand?</p>")
                         cells = [gr.Textbox(label=name.capitalize(), max_lines=2) for name in SHOP.fields]
                         ask = gr.Button("Where does it stand?", variant="primary", elem_id="ask")
                         stands = gr.HTML(elem_id="stands")

@@ -33,16 +33,21 @@ def found_items(items: Sequence[Shown], query: str) -> str:
 def history_list(shop: Shop, history: Sequence[str]) -> str:
     """Return the history, oldest first, with buttons that move and remove."""
     if not history:
-        return "<p class='quiet'>Nothing yet. Search above, or take an example below: an empty list is a question, too.</p>"
+        return "<p class='quiet'>Nothing yet. Search above, or take an example; an empty list is a question, too.</p>"
     rows = []
     for place, item in enumerate(history):
         shown = shop.shown(item)
-        title, identity = escape(shown.title), f"data-id='{_attribute(item)}' data-place='{place}'"
-        up = f"<button type='button' data-act='up' {identity} aria-label='Earlier: {title}' {'disabled' if not place else ''}>↑</button>"
-        last = place == len(history) - 1
-        down = f"<button type='button' data-act='down' {identity} aria-label='Later: {title}' {'disabled' if last else ''}>↓</button>"
-        remove = f"<button type='button' data-act='remove' {identity} aria-label='Remove: {title}'>×</button>"
-        rows.append(f"<li>{_picture(shown)}<span><b>{title}</b></span><nav>{up}{down}{remove}</nav></li>")
+        moves = (
+            ("up", "↑", "Earlier", place > 0),
+            ("down", "↓", "Later", place < len(history) - 1),
+            ("remove", "×", "Remove", True),
+        )
+        buttons = "".join(
+            f"<button type='button' data-act='{act}' data-id='{_attribute(item)}' data-place='{place}' "
+            f"aria-label='{name}: {_attribute(shown.title)}'{'' if possible else ' disabled'}>{sign}</button>"
+            for act, sign, name, possible in moves
+        )
+        rows.append(f"<li>{_picture(shown)}<span><b>{escape(shown.title)}</b></span><nav>{buttons}</nav></li>")
     return f"<ol class='history' aria-label='History, oldest first'>{''.join(rows)}</ol>"
 
 
@@ -72,7 +77,11 @@ def recommended_list(shop: Shop, rows: Sequence[Mapping[str, Any]], anything: bo
             f"Add</button><button type='button' data-act='near' {identity} "
             f"aria-label='What is like it: {escape(shown.title)}'>Alike</button></div></li>"
         )
-    lead = "What people take next who took these, and which of them speaks for it" if anything else "What people start with"
+    lead = (
+        "What people take next who took these, and which of them speaks for it"
+        if anything
+        else "What people start with"
+    )
     return f"<p class='lead'>{lead}</p><ol class='cards'>{''.join(cards)}</ol>"
 
 

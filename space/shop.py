@@ -182,7 +182,7 @@ class Shop:
 
     @cached_property
     def map(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the items that most people took, and where each lies on a map (items, 2): t-SNE of learned vectors."""
+        """Rows of the items that most people took, and where each lies (items, 2), by t-SNE of learned vectors."""
         from sklearn.manifold import TSNE
 
         rows = np.argsort(-self.counts, kind="stable")[:ON_THE_MAP]
