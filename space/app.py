@@ -28,7 +28,8 @@ from shop import LONGEST_HISTORY, Shop  # noqa: E402
 from seqrec import Recommender  # noqa: E402
 
 torch.set_num_threads(1)  # each person's answer has a thread of its own
-SHOP = Shop(Recommender.from_pretrained(os.environ.get("MODEL_ID", str(HERE.parent / "runs" / "demo" / "model"))))
+NAMED = (HERE / "model.txt").read_text().strip() if (HERE / "model.txt").is_file() else HERE.parent / "runs/demo/model"
+SHOP = Shop(Recommender.from_pretrained(os.environ.get("MODEL_ID", NAMED)))
 FEWEST, MOST, USUAL = 5, 30, 10
 WHOLE_PAGE = """<meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
@@ -90,7 +91,7 @@ def search(query: str) -> str:
     return page.found_items(SHOP.search(query or ""), query or "")
 
 
-def changed(history: list[str], event: gr.EventData) -> tuple[list[str], str, str]:
+def changed(history: list[str], k: int, event: gr.EventData) -> tuple[Any, ...]:
     """Do what a button of a list says, and empty the search."""
     act, item, place = event.act, event.id, getattr(event, "place", None)
     history = list(history)
@@ -102,14 +103,14 @@ def changed(history: list[str], event: gr.EventData) -> tuple[list[str], str, st
         history.pop(place)
         if act != "remove":
             history.insert(max(0, place + (1 if act == "down" else -1)), item)
-    return history, "", ""
+    return *shown(history, k), "", ""
 
 
-def acted_on_card(history: list[str], near: str, event: gr.EventData) -> tuple[list[str], str, Any]:
+def acted_on_card(history: list[str], k: int, near: str, event: gr.EventData) -> tuple[Any, ...]:
     """Add a recommended item, or show what is like it."""
     if event.act == "near":
-        return history, event.id, gr.Tabs(selected="alike")
-    return SHOP.known([*history, event.id]), near, gr.Tabs()
+        return *shown(history, k), event.id, gr.Tabs(selected="alike")
+    return *shown(SHOP.known([*history, event.id]), k), near, gr.Tabs()
 
 
 def asked(event: gr.EventData) -> tuple[str, str, str]:
@@ -117,35 +118,34 @@ def asked(event: gr.EventData) -> tuple[str, str, str]:
     return event.id, "", ""
 
 
-def refreshed(history: list[str], k: int) -> tuple[str, str, str, str]:
-    """Show a history, what comes next, and both as the query of a link."""
+def shown(history: list[str], k: int) -> tuple[list[str], str, str, str, str]:
+    """Return a history and what shows it: its list, what comes next, both as the query of a link, and its length."""
     rows = SHOP.recommend(history, int(k))
     count = f"{len(history)} of at most {LONGEST_HISTORY}" if history else ""
     query = urlencode({"h": history, "k": int(k)}, doseq=True) if history else ""
-    return page.history_list(SHOP, history), page.recommended_list(SHOP, rows, bool(history)), query, count
+    return history, page.history_list(SHOP, history), page.recommended_list(SHOP, rows, bool(history)), query, count
 
 
-def opened(request: gr.Request) -> tuple[list[str], int]:
+def opened(request: gr.Request) -> tuple[Any, ...]:
     """Take history and length of the list from the link that the page was opened by."""
     asked = parse_qs(str(request.query_params))
     wanted = asked.get("k", [str(USUAL)])[0]
-    return SHOP.known(asked.get("h", [])), min(max(FEWEST, int(wanted)), MOST) if wanted.isdecimal() else USUAL
+    k = min(max(FEWEST, int(wanted)), MOST) if wanted.isdecimal() and len(wanted) < 9 else USUAL
+    return *shown(SHOP.known(asked.get("h", [])), k), k
 
 
-def uploaded(path: str, history: list[str]) -> tuple[list[str], str]:
+def uploaded(path: str, history: list[str], k: int) -> tuple[Any, ...]:
     """Take a history from a file."""
     try:
         found, missing = SHOP.read_csv(path)
     except (ValueError, OSError) as error:
-        return history, page.problem(str(error))
+        return *shown(history, k), page.problem(str(error))
     if not found:
-        return history, page.problem(
-            "No line of the file names an item of this catalogue by its id or its whole title."
-        )
+        said = "No line of the file names an item of this catalogue by its id or its whole title."
+        return *shown(history, k), page.problem(said)
     some = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
-    return found, page.problem(
-        f"{len(missing)} of {len(found) + len(missing)} were not found: {some}"
-    ) if missing else ""
+    said = f"{len(missing)} of {len(found) + len(missing)} were not found: {some}"
+    return *shown(found, k), page.problem(said) if missing else ""
 
 
 def nearest(item: str) -> str:
@@ -261,18 +261,16 @@ def build() -> gr.Blocks:
         copy.click(None, js=COPY_LINK)
         link.change(None, link, js=WRITE_LINK)
         map_tab.select(drawn, history, plot, queue=False, api_visibility="private")
-        changes = [
-            found.click(changed, history, [history, query, found], **quick),
-            picked.click(changed, history, [history, query, found], **quick),
-            recommended.click(acted_on_card, [history, asked_about], [history, asked_about, tabs], **quick),
-            clear.click(lambda: ([], ""), outputs=[history, told], **quick),
-            upload.upload(uploaded, [upload, history], [history, told], **quick),
-            demo.load(opened, None, [history, length], **quick),
-            *(button.click(lambda items=items: items, outputs=history, **quick) for button, items in first_tries),
-        ]
-        for change in changes:
-            change.then(refreshed, [history, length], [picked, recommended, link, count], **quick)
-        length.release(refreshed, [history, length], [picked, recommended, link, count], **quick)
+        now, view = [history, length], [history, picked, recommended, link, count]
+        found.click(changed, now, [*view, query, found], **quick)
+        picked.click(changed, now, [*view, query, found], **quick)
+        recommended.click(acted_on_card, [*now, asked_about], [*view, asked_about, tabs], **quick)
+        clear.click(lambda k: (*shown([], k), ""), length, [*view, told], **quick)
+        upload.upload(uploaded, [upload, *now], [*view, told], **quick)
+        length.release(shown, now, view, **quick)
+        for button, items in first_tries:
+            button.click(lambda k, items=items: shown(items, k), length, view, **quick)
+        demo.load(opened, None, [*view, length], **quick)
         for tool in (recommend, similar_items, explain):
             gr.api(tool, api_name=tool.__name__)
     return demo

@@ -25,7 +25,7 @@ LAYERS = [
     ["adapter_files", "data", "tables"],
     ["adapters", "card", "counting", "tokenization"],
     ["adapter_card", "content", "evaluation", "model_folder", "run_folder", "starting"],
-    ["baselines", "data_arguments", "publishing"],
+    ["baselines", "data_arguments", "publishing", "space_folder"],
     ["arguments", "item_content", "item_rows"],
     ["catalogue", "settings"],
     ["building", "data_source", "recommender", "trainer"],
