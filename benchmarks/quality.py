@@ -188,7 +188,8 @@ def note(row: Row, metrics: Sequence[Mapping[str, Any]]) -> str:
     config = f"`configs/{row.config}.yaml`" if row.config else "nothing named but files"
     config += "".join(f" `--{name} {value}`" for name, value in row.changed.items())
     devices = " and ".join(sorted({of_run["train"]["device"] for of_run in metrics}))
-    minutes = statistics.mean(of_run["train"]["seconds"] for of_run in metrics) / 60
+    whole = [of_run for of_run in metrics if of_run["train"]["resumed_at_step"] is None] or metrics
+    minutes = statistics.mean(of_run["train"]["seconds"] for of_run in whole) / 60  # of a resumed run it is a part
     validation = statistics.mean(of_run["validation"]["exclude_seen"]["ndcg@10"] for of_run in metrics)
     return f"{config}, {len(metrics)} seed(s), validation NDCG@10 {validation:.4f}, {minutes:.0f} min on {devices}"
 

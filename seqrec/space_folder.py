@@ -18,7 +18,8 @@ REQUIREMENTS, MODEL_FILE = "requirements.txt", "model.txt"
 def make_space_folder(path: str | Path, model_id: str) -> None:
     """Write the folder of a Space that shows a model of the Hub.
 
-    `hf upload owner/name PATH --repo-type space` sends it. It holds the page, a wheel of this seqrec, which the page installs where there is none, and the model's id.
+    `hf upload owner/name PATH --repo-type space` sends it. It holds the page, a wheel of this seqrec, which the page
+    installs where there is none, and the model's id.
 
     Args:
         path: The folder, new or an older one of the kind.
