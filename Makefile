@@ -1,6 +1,6 @@
 # Every target brings what it needs: a fresh clone can start with any of them.
 .DEFAULT_GOAL := help
-.PHONY: help install check test test-browser slow matrix wheel fix demo space clean
+.PHONY: help install check test test-browser slow matrix wheel fix demo docs space clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -59,6 +59,9 @@ demo: $(DEMO)/model/config.json ## Train, compare and recommend on MovieLens-100
 	$(BIN)/python scripts/evaluate.py $(DEMO)
 	$(BIN)/python scripts/recommend.py $(DEMO)/model --history "Toy Story (1995)" "Alien (1979)" --k 10
 
+docs: $(INSTALLED) ## Build the documentation in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 space: $(DEMO)/model/config.json ## Serve the demo's page, http://127.0.0.1:7860
 	MODEL_ID=$(DEMO)/model $(BIN)/python space/app.py
 
@@ -67,5 +70,5 @@ $(DEMO)/model/config.json: $(DEMO_CONFIG) scripts/train.py $(shell find seqrec -
 	$(LAUNCH) scripts/train.py $(DEMO_CONFIG) --output_dir $(DEMO)
 
 clean: ## Remove .venv, the demo's run and the tools' caches
-	rm -rf .venv .matrix $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .matrix site $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache
 	find seqrec scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
