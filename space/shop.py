@@ -16,6 +16,7 @@ from seqrec import Recommender
 
 LONGEST_HISTORY = 500
 EXPLAINED = 12  # newest events that are tried as reasons
+WEIGHED = 100  # newest events among which a reason is weighed, so that a long history is answered as soon as a short one
 ON_THE_MAP = 2000
 PICTURE = re.compile(r"https?://\S+\.(?:jpe?g|png|webp|gif)(?:\?\S*)?", re.IGNORECASE)
 LARGEST_CSV = 2_000_000  # bytes
@@ -84,7 +85,7 @@ class Shop:
         """Return the next items with `item_id`, `title`, `score` and what in the history speaks for each."""
         kept = self.known(history)
         rows = self.recommender.recommend([kept], k=k)[0]
-        reasons = self.recommender.explain(kept, [row["item_id"] for row in rows], newest=EXPLAINED)
+        reasons = self.recommender.explain(kept[-WEIGHED:], [row["item_id"] for row in rows], newest=EXPLAINED)
         return [
             {
                 "item_id": row["item_id"],
