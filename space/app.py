@@ -55,7 +55,7 @@ def recommend(history: list[str], k: int = USUAL) -> list[dict[str, Any]]:
     Returns:
         Items with `item_id`, `title`, `score` and `because_of`: the events of the history that speak most for each.
     """
-    return SHOP.recommend(SHOP.recommender.find_items(history), min(max(1, int(k)), MOST))
+    return SHOP.recommend(named(history), min(max(1, int(k)), MOST))
 
 
 def similar_items(item: str, k: int = USUAL) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ def similar_items(item: str, k: int = USUAL) -> list[dict[str, Any]]:
     Returns:
         Items with `item_id`, `title` and `score`, the cosine of the learned vectors.
     """
-    return SHOP.similar(SHOP.recommender.find_items([item])[0], min(max(1, int(k)), MOST))
+    return SHOP.similar(named([item])[0], min(max(1, int(k)), MOST))
 
 
 def explain(history: list[str], item: str) -> list[dict[str, Any]]:
@@ -81,9 +81,16 @@ def explain(history: list[str], item: str) -> list[dict[str, Any]]:
     Returns:
         The newest events with `item_id`, `title` and `contribution`: how far the item's score falls without the event.
     """
-    known, wanted = SHOP.recommender.find_items(history), SHOP.recommender.find_items([item])
-    events = SHOP.recommender.explain(known, wanted)[0]
+    events = SHOP.recommender.explain(named(history), named([item]))[0]
     return [{**event, "title": SHOP.shown(event["item_id"]).title} for event in events]
+
+
+def named(items: list[str]) -> list[str]:
+    """Return the ids of items that are called by an id or a title, the newest of too many."""
+    try:
+        return SHOP.recommender.find_items(items[-LONGEST_HISTORY:])
+    except ValueError as error:
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 def search(query: str) -> str:

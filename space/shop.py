@@ -16,7 +16,9 @@ from seqrec import Recommender
 
 LONGEST_HISTORY = 500
 EXPLAINED = 12  # newest events that are tried as reasons
-WEIGHED = 100  # newest events among which a reason is weighed, so that a long history is answered as soon as a short one
+WEIGHED = (
+    100  # newest events among which a reason is weighed, so that a long history is answered as soon as a short one
+)
 ON_THE_MAP = 2000
 PICTURE = re.compile(r"https?://\S+\.(?:jpe?g|png|webp|gif)(?:\?\S*)?", re.IGNORECASE)
 LARGEST_CSV = 2_000_000  # bytes

@@ -272,6 +272,11 @@ class TestTunedTexts:
         tuned(torch.tensor([1, 3, 1, 2]))
         assert read == [2]
 
+    def test_the_encoder_reads_without_dropout_in_training_as_it_serves(self, texts):
+        tokens = torch.tensor([1, 2, 5])
+        served = texts[1](tokens).detach()
+        assert torch.equal(texts[1].train()(tokens), served)
+
     def test_no_text_at_all_gives_zeros(self, texts):
         assert not texts[1](torch.tensor([0, 4])).any()
         assert not TunedTexts(texts[0], [None, None])(torch.tensor([0, 1])).any()

@@ -7,9 +7,21 @@ from torch import nn
 
 from seqrec.content.encoders import BATCH_SIZE, TextEncoder
 
+DROPOUTS = (
+    "p",
+    "dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "dropout_prob",
+    "dropout_p",
+)  # as modules call it
+
 
 class TunedTexts(nn.Module):
     """The texts of a catalogue and the encoder that reads them while it is trained.
+
+    The encoder has no dropout of its own here: a finished ranker knows its vectors without, and an adapter that learns
+    with it makes up for the noise, to the harm of the vectors that serve (LOG.md, 2026-11-26).
 
     Args:
         encoder: The encoder; its network becomes part of this module.
@@ -20,6 +32,7 @@ class TunedTexts(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.network = encoder.model
+        _leave_out_dropout(self.network)
         numbers = {text: number for number, text in enumerate(dict.fromkeys(text for text in texts if text))}
         self._number_of = [numbers.get(text or "", -1) for text in texts]
         read = encoder.tokenizer(list(numbers) or ["-"], truncation=True, max_length=encoder.max_length, verbose=False)
@@ -41,3 +54,13 @@ class TunedTexts(nn.Module):
         parts.append(torch.zeros(1, self.encoder.width, device=tokens.device))
         rows = {number: row for row, number in enumerate(numbers)}
         return torch.cat(parts)[[rows.get(number, -1) for number in asked]]
+
+
+def _leave_out_dropout(network: nn.Module) -> None:
+    """Set every probability of dropout in a network to zero, but that of adapters."""
+    for name, module in network.named_modules():
+        if "lora_dropout" in name:
+            continue
+        for setting in DROPOUTS:
+            if isinstance(getattr(module, setting, None), float):
+                setattr(module, setting, 0.0)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 from seqrec import Recommender
 
@@ -36,6 +37,11 @@ def test_the_api_explains_and_finds_similar_items(client, recommender):
     assert [event["contribution"] for event in events] == pytest.approx([event["contribution"] for event in wanted])
     near = client.predict("15001", 3, api_name="/similar_items")
     assert [row["item_id"] for row in near] == [row["item_id"] for row in recommender.similar_items(["15001"], k=3)[0]]
+
+
+def test_an_unknown_title_is_answered_with_the_nearest(client):
+    with pytest.raises(AppError, match="Toy Story"):
+        client.predict(["Toy Storry"], 3, api_name="/recommend")
 
 
 def test_only_the_tools_are_offered(client):
