@@ -56,6 +56,7 @@ class ModelFolder:
         metrics: Content of `metrics.json`.
         preparation: Content of `preparation.json`.
         text_adapter: What training changed in the encoder of texts (`lora: text_encoder`).
+        card: Content of `README.md`, where somebody has written it by hand.
     """
 
     model: SeqRecForNextItem
@@ -64,6 +65,7 @@ class ModelFolder:
     metrics: dict[str, Any] = field(default_factory=dict)
     preparation: dict[str, Any] = field(default_factory=dict)
     text_adapter: Adapter | None = None
+    card: bytes | None = None
 
     @property
     def shown(self) -> list[str]:
@@ -86,9 +88,8 @@ class ModelFolder:
         items = Dataset(_read_items(folder / ITEMS_FILE, config))
         tokenizer = _load_tokenizer(folder, items["item_id"][:], config)
         metrics, preparation = read_json(folder / METRICS_FILE), read_json(folder / PREPARATION_FILE)
-        return cls(
-            _load_model(folder, config), tokenizer, items, metrics, preparation, _load_text_adapter(folder, config)
-        )
+        adapter = _load_text_adapter(folder, config)
+        return cls(_load_model(folder, config), tokenizer, items, metrics, preparation, adapter, _own_card(folder))
 
     def save(self, path: str | Path, repo_id: str | None = None) -> None:
         """Write the folder under a temporary name and rename it, so that what stands at `path` is always whole.
@@ -116,10 +117,10 @@ class ModelFolder:
         try:
             with written_whole(path, (*READ, *CODE, CARD_FILE, TEXT_ADAPTER)) as folder:
                 self._write(folder)
-                if own_card is None:
-                    write_card(folder, repo_id)
+                if card := own_card or self.card:
+                    (folder / CARD_FILE).write_bytes(card)
                 else:
-                    (folder / CARD_FILE).write_bytes(own_card)
+                    write_card(folder, repo_id)
         except Exception as error:
             if (
                 not isinstance(error, OSError | SafetensorError) and type(error) is not Exception

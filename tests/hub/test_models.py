@@ -107,6 +107,13 @@ def test_what_is_public_stays_so_and_a_card_of_ones_own_stays(here, model):
     assert repository.at("main")[1]["README.md"] == b"My own words." and repository.messages[-1] != "by hand"
 
 
+def test_a_card_of_ones_own_in_the_folder_goes_along(here, model, tmp_path):
+    Recommender.from_pretrained(model[0]).save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "README.md").write_text("Words of mine.")
+    Recommender.from_pretrained(tmp_path / "model").push_to_hub("owner/mine", token=here.token)
+    assert here.repositories["models/owner/mine"].at("main")[1]["README.md"] == b"Words of mine."
+
+
 def test_what_the_hub_refuses_ends_in_a_sentence(here, model, monkeypatch):
     recommender = Recommender.from_pretrained(model[0])
     for name, token in [("owner/toy", "wrong"), ("a/b/c", here.token)]:
