@@ -190,22 +190,6 @@ class TestTextEncoder:
         assert len(calls) - num_plain > num_plain  # layers are computed again
         torch.testing.assert_close(ranked(saving), ranked(plain))
 
-    def test_an_interrupted_run_goes_on_to_the_same_weights(self, adapt, base, monkeypatch):
-        whole, _ = adapt(base, "text_encoder", name="whole")
-        real, calls = SeqRecTrainer._save_checkpoint, []
-
-        def interrupted(self, *args):
-            real(self, *args)
-            calls.append(1)
-            if len(calls) == 2:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(SeqRecTrainer, "_save_checkpoint", interrupted)
-            adapt(base, "text_encoder", name="again")
-        resumed, _ = adapt(base, "text_encoder", name="again", resume_from_checkpoint="last")
-        assert torch.equal(ranked(resumed), ranked(whole))
-
     def test_what_the_base_reached_is_recorded(self, adapt, base):
         recommender, path = adapt(base, "text_encoder")
         recorded = json.loads((path / "model" / "metrics.json").read_text())["train"]["lora"]
@@ -393,16 +377,19 @@ class TestSequenceEncoder:
         assert not any(item.startswith("x") for item in recommender.items["item_id"][:])
         assert "items are new to the base model" in caplog.text
 
-    def test_an_interrupted_run_goes_on_to_the_same_weights(self, adapt, base, monkeypatch):
-        whole, _ = adapt(base, "sequence_encoder", name="whole")
-        real = SeqRecTrainer._save_checkpoint
 
-        def interrupted(self, *args):
-            real(self, *args)
+@pytest.mark.parametrize("lora", ["text_encoder", "sequence_encoder"])
+def test_an_interrupted_run_goes_on_to_the_same_weights(adapt, base, monkeypatch, lora):
+    whole, _ = adapt(base, lora, name="whole")
+    real = SeqRecTrainer._save_checkpoint
+
+    def interrupted(self, *args):
+        real(self, *args)
+        if self.state.epoch == 2:
             raise KeyboardInterrupt
 
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(SeqRecTrainer, "_save_checkpoint", interrupted)
-            adapt(base, "sequence_encoder", name="again")
-        resumed, _ = adapt(base, "sequence_encoder", name="again", resume_from_checkpoint="last")
-        assert torch.equal(ranked(resumed), ranked(whole))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SeqRecTrainer, "_save_checkpoint", interrupted)
+        adapt(base, lora, name="again")
+    resumed, _ = adapt(base, lora, name="again", resume_from_checkpoint="last")
+    assert torch.equal(ranked(resumed), ranked(whole))
