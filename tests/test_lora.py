@@ -181,6 +181,13 @@ class TestTextEncoder:
         adapt(base, "text_encoder", per_device_train_batch_size=1, softmax_samples=1)
         assert counts and max(counts) <= 6 + 1 + 1  # a window, its last target, and one sample
 
+    def test_the_adapter_learns_what_the_loss_says(self, adapt, base):
+        everything = {"softmax_samples": 15, "num_train_epochs": 30, "average_decay": 0.0, "early_stopping_patience": 0}
+        _, path = adapt(base, "text_encoder", **everything, save_strategy="no", load_best_model_at_end=False)
+        log = json.loads((path / "logs" / "trainer_state.json").read_text())["log_history"]
+        losses = [entry["loss"] for entry in log if "loss" in entry]
+        assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
+
     def test_gradient_checkpointing_changes_no_weight(self, adapt, base, monkeypatch):
         calls, real = [], BertAttention.forward
         monkeypatch.setattr(BertAttention, "forward", lambda *args, **kwargs: calls.append(1) or real(*args, **kwargs))
