@@ -113,6 +113,14 @@ def changed(history: list[str], k: int, event: gr.EventData) -> tuple[Any, ...]:
     return *shown(history, k), "", ""
 
 
+def entered(history: list[str], k: int, query: str) -> tuple[Any, ...]:
+    """Add what a search finds first, as Enter asks."""
+    best = SHOP.search(query or "", 1)
+    if not best:
+        return *shown(history, k), query, page.found_items([], query or "")
+    return *shown(SHOP.known([*history, best[0].item_id]), k), "", ""
+
+
 def acted_on_card(history: list[str], k: int, near: str, event: gr.EventData) -> tuple[Any, ...]:
     """Add a recommended item, or show what is like it."""
     if event.act == "near":
@@ -269,6 +277,7 @@ def build() -> gr.Blocks:
         link.change(None, link, js=WRITE_LINK)
         map_tab.select(drawn, history, plot, queue=False, api_visibility="private")
         now, view = [history, length], [history, picked, recommended, link, count]
+        query.submit(entered, [*now, query], [*view, query, found], **quick)
         found.click(changed, now, [*view, query, found], **quick)
         picked.click(changed, now, [*view, query, found], **quick)
         recommended.click(acted_on_card, [*now, asked_about], [*view, asked_about, tabs], **quick)

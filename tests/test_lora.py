@@ -182,7 +182,12 @@ class TestTextEncoder:
         assert counts and max(counts) <= 6 + 1 + 1  # a window, its last target, and one sample
 
     def test_the_adapter_learns_what_the_loss_says(self, adapt, base):
-        everything = {"softmax_samples": 15, "num_train_epochs": 30, "average_decay": 0.0, "early_stopping_patience": 0}
+        everything = {
+            "softmax_samples": 15,
+            "num_train_epochs": 30,
+            "average_decay": 0.0,
+            "early_stopping_patience": 0,
+        }
         _, path = adapt(base, "text_encoder", **everything, save_strategy="no", load_best_model_at_end=False)
         log = json.loads((path / "logs" / "trainer_state.json").read_text())["log_history"]
         losses = [entry["loss"] for entry in log if "loss" in entry]

@@ -143,6 +143,17 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(open_page):
         assert button.bounding_box()["height"] >= 36  # for a thumb
 
 
+def test_enter_adds_what_is_found_first(open_page):
+    page = open_page()
+    page.locator("#search input").click()
+    page.keyboard.type("toy")
+    page.keyboard.press("Enter")
+    expect(page.locator("#history li b")).to_have_text(["Toy Story (1995)"])
+    page.keyboard.type("nothing of this name")
+    page.keyboard.press("Enter")
+    expect(page.locator("#found .quiet")).to_contain_text("Nothing is called")
+
+
 def test_by_keyboard_alone(open_page):
     page = open_page()
     for _ in range(30):
