@@ -1,6 +1,7 @@
 """The code of every page in docs/ runs, block after block, beside tables, an encoder and finished runs."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,27 @@ import pytest
 import seqrec
 from tests.conftest import TOY_SETTINGS, toy_interactions_table, toy_items_table
 
+RUNNER = """
+import json, os, sys, traceback
+import datasets, faiss, peft, torch, transformers
+import seqrec.recommender, seqrec.training
+
+for line in sys.stdin:
+    job = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        log = os.open(job["log"], os.O_WRONLY | os.O_CREAT)
+        os.dup2(log, 1), os.dup2(log, 2)
+        os.chdir(job["folder"])
+        try:
+            exec(compile(job["program"], job["page"], "exec"), {"__name__": "__main__"})
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
 PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
 
 
@@ -55,12 +77,22 @@ def shop(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "shop")
 
 
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    """A process that has imported what pages import, and forks for each."""
+    environment = {**os.environ, "HF_HOME": str(tmp_path_factory.mktemp("home"))}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen([sys.executable, "-c", RUNNER], **pipes) as process:
+        yield process
+        process.stdin.close()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_code_of_a_page_runs(page, shop):
+def test_the_code_of_a_page_runs(page, shop, runner):
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     if not blocks:
         pytest.skip("a page without code")
-    environment = {**os.environ, "HF_HOME": str(shop / "home")}
-    program = "\n".join(blocks)
-    done = subprocess.run([sys.executable, "-c", program], cwd=shop, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    job = {"program": "\n".join(blocks), "page": page.name, "folder": str(shop), "log": str(shop / "log.txt")}
+    runner.stdin.write(json.dumps(job) + "\n")
+    runner.stdin.flush()
+    assert runner.stdout.readline().strip() == "0", (shop / "log.txt").read_text()
