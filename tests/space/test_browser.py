@@ -6,6 +6,7 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from playwright.async_api import async_playwright
 from playwright.sync_api import expect, sync_playwright
@@ -13,7 +14,7 @@ from playwright.sync_api import expect, sync_playwright
 pytestmark = pytest.mark.browser
 
 OPTIONS = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox"]}
-PEOPLE, SECONDS = 20, 60
+PEOPLE, IN_BROWSERS, SECONDS = 20, 3, 60
 
 
 @pytest.fixture(scope="module")
@@ -174,18 +175,42 @@ def test_by_keyboard_alone(open_page):
 
 
 def test_twenty_people_at_once(address, record_property):
-    with ThreadPoolExecutor(1) as thread:  # this one has an event loop already, of the synchronous API
-        waits = sorted(thread.submit(asyncio.run, crowd(address)).result())
+    """Three in Chromium, seventeen who send what it would: twenty browsers are more than two cores can draw."""
+    with ThreadPoolExecutor(PEOPLE) as threads:
+        others = [threads.submit(visit_without_browser, address, number) for number in range(PEOPLE - IN_BROWSERS)]
+        waits = threads.submit(asyncio.run, crowd(address)).result()
+        for other in others:
+            waits += other.result()
+    waits.sort()
     slow = waits[int(len(waits) * 0.95)]
     record_property("measured", f"{PEOPLE} people, {len(waits)} answers in {SECONDS} s, p95 {slow:.2f} s")
     assert len(waits) > 10 * PEOPLE and slow < 1.0
 
 
+def visit_without_browser(address, number):
+    """Seconds of each answer, of somebody who adds what is recommended."""
+    with httpx.Client(base_url=address, timeout=60) as client:
+        page = client.get("/config").json()
+        ids = {component["props"].get("elem_id"): component["id"] for component in page["components"]}
+        clicked = next(event for event in page["dependencies"] if [ids["recommended"], "click"] in event["targets"])
+        waits, end = [], time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            time.sleep(1.5 + number / PEOPLE)
+            asked = {"act": "add", "id": ["15001", "d05", "d07"][len(waits) % 3], "place": None}
+            session = {"session_hash": f"visit{number}x{len(waits) // 20}", "fn_index": clicked["id"]}
+            started = time.monotonic()
+            sent = {"data": [None, 10, ""], "event_data": asked, **session}
+            answer = client.post("/gradio_api/run/predict", json=sent)
+            waits.append(time.monotonic() - started)
+            assert answer.status_code == 200 and "class='card'" in answer.json()["data"][2]
+    return waits
+
+
 async def crowd(address):
-    """Seconds from a click to the changed page, of many people who each take their time."""
+    """Seconds from a click to the changed page, of people in browsers who each take their time."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(**OPTIONS)
-        waits = await asyncio.gather(*(visit(browser, address, number) for number in range(PEOPLE)))
+        waits = await asyncio.gather(*(visit(browser, address, number) for number in range(IN_BROWSERS)))
         await browser.close()
     return [wait for of_person in waits for wait in of_person]
 
