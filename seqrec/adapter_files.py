@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
+from seqrec.fetching import hub_folder
 from seqrec.folders import parse_json, written_whole
 
 if TYPE_CHECKING:  # peft takes a second to import
@@ -62,7 +61,7 @@ class Adapter:
         """
         folder = Path(name_or_path)
         if not folder.is_dir():
-            folder = _download(str(name_or_path), revision)
+            folder = hub_folder(str(name_or_path), revision, [*FILES, CARD_FILE], "adapter")
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise ValueError(
@@ -165,14 +164,3 @@ class Adapter:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _download(repo_id: str, revision: str | None) -> Path:
-    """Fetch the files of a Hub repository."""
-    try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=[*FILES, CARD_FILE]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(
-            f"There is no adapter {repo_id!r} here, and the Hub gave none of this name ({type(error).__name__}). "
-            "Pass the `adapter/` folder that training wrote, or a repository id `owner/name`."
-        ) from error

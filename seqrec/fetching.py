@@ -1,4 +1,4 @@
-"""The one place that downloads: pinned files and pinned wheels, checked by sha256 and cached."""
+"""The one place that downloads: pinned files and wheels, checked by sha256 and cached, and folders of the Hub."""
 
 import hashlib
 import importlib.util
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -214,3 +214,28 @@ def _pip_download(requirement: str, folder: Path, manual_folder: Path) -> None:
         raise UnreachableError(
             f"pip could not download {requirement!r} ({last_line}); expected a reachable package index. {next_step}"
         )
+
+
+def hub_folder(repo_id: str, revision: str | None, names: Sequence[str], what: str) -> Path:
+    """Bring these files of a Hub repository, as far as it has them, into the Hub's cache and return their folder.
+
+    Args:
+        repo_id: `owner/name`.
+        revision: A branch, tag or commit.
+        names: The files.
+        what: `model` or `adapter`, which is the name of the folder that training writes, too.
+
+    Raises:
+        ValueError: There is no such repository, or the Hub does not answer.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(names)))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(
+            f"There is no {what} folder {repo_id!r} here, and the Hub gave none of this name "
+            f"({type(error).__name__}). Pass the `{what}/` folder that training wrote, or a repository id "
+            "`owner/name`."
+        ) from error

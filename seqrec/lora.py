@@ -20,6 +20,7 @@ from seqrec.content import render_texts
 from seqrec.content.encoders import TextEncoder
 from seqrec.content.sources import find_encoder
 from seqrec.content.tuning import TunedTexts
+from seqrec.content.vectors import ENCODED
 from seqrec.data import PreparedData
 from seqrec.item_content import columns_of, read_content
 from seqrec.item_rows import Reading
@@ -38,11 +39,7 @@ SEQUENCE_LAYERS = (
 OTHER_NETWORKS = r".*(decoder|pooler|vision_model|visual|audio_model|audio_tower).*"
 """What `lora: text_encoder` leaves alone: other parts of a model than its encoder of texts."""
 ITEMS_AT_ONCE = 1024  # that are encoded before their features are stored
-ENCODED = ("text", "image", "audio")
-OF_CONTENT = (
-    *("text_template", "image_column", "audio_column", "attributes", "vector_columns", "content_components"),
-    *("text_encoder", "image_encoder", "audio_encoder"),
-)
+OF_CONTENT = ("text_template", "image_column", "audio_column", "attributes", "vector_columns", "content_components")
 """Settings that say what content is made of, which a finished model says itself."""
 
 
@@ -61,10 +58,9 @@ def start_lora(arguments: Arguments, prepared: PreparedData) -> "LoraRun":
 def _check(arguments: Arguments) -> None:
     """Refuse settings that the base model has made already, or that do not go with it."""
     made = {*MODEL_SETTINGS, *OF_CONTENT, "id_start"} & arguments.given
-    local = {"text_encoder", "image_encoder", "audio_encoder"}  # may say where an encoder is
-    if made - local:
+    if made:
         raise ValueError(
-            f"The base model says itself what {sorted(made - local)} are; expected settings of training alone beside "
+            f"The base model says itself what {sorted(made)} are; expected settings of training alone beside "
             "base_model. Leave them out."
         )
     local_base = Path(arguments.lora.base_model or "").is_dir()
@@ -265,10 +261,8 @@ class TextLora(LoraRun):
         encoder = TextEncoder.from_source(find_encoder(place, origin["revision"]))
         wrapped = attach(encoder.model, self._lora_config("all-linear", OTHER_NETWORKS))
         texts = render_texts(prepared.items, origin["template"])
-        there, has_text = (
-            self._part().present[config.num_special_tokens :].tolist(),
-            [text is not None for text in texts],
-        )
+        there = self._part().present[config.num_special_tokens :].tolist()
+        has_text = [text is not None for text in texts]
         if there != has_text:
             raise ValueError(
                 f"{sum(has_text)} of these items have a text, and {sum(there)} of the base model's, or not the same "

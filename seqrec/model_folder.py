@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import torch
 import transformers
 from datasets import Dataset
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, StrictDataclassError
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerFast
 
@@ -23,6 +22,7 @@ from seqrec.adapter_files import FILES, Adapter
 from seqrec.adapters import is_adapted
 from seqrec.card import is_generated, model_card
 from seqrec.data.catalogue import OWN_COLUMNS
+from seqrec.fetching import hub_folder
 from seqrec.folders import read_json, write_json, written_whole, written_whole_file
 from seqrec.model import SeqRecConfig, SeqRecForNextItem, pipeline_seqrec
 from seqrec.model.pipeline_seqrec import TASK
@@ -82,7 +82,7 @@ class ModelFolder:
         """
         folder = Path(name_or_path)
         if not folder.is_dir():
-            folder = _download(str(name_or_path), revision)
+            folder = hub_folder(str(name_or_path), revision, [*READ, *OF_ADAPTER], "model")  # never its code
         _check_whole(folder)
         config = _load_config(folder)
         items = Dataset(_read_items(folder / ITEMS_FILE, config))
@@ -177,17 +177,6 @@ def write_card(path: str | Path, repo_id: str | None = None) -> None:
 def _plain_table(items: Dataset) -> pa.Table:
     """The rows without `datasets`' own schema metadata, so that any reader sees a plain table."""
     return items.with_format("arrow")[:].replace_schema_metadata(None)
-
-
-def _download(repo_id: str, revision: str | None) -> Path:
-    """Fetch the files of a Hub repository that loading reads; never its code."""
-    try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=[*READ, *OF_ADAPTER]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(
-            f"There is no model folder {repo_id!r} here, and the Hub gave none of this name "
-            f"({type(error).__name__}). Pass the `model/` folder that training wrote, or a repository id `owner/name`."
-        ) from error
 
 
 def _check_whole(folder: Path) -> None:

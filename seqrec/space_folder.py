@@ -7,6 +7,8 @@ import sys
 from importlib.metadata import requires, version
 from pathlib import Path
 
+from huggingface_hub import metadata_load, metadata_save
+
 from seqrec.card import HUB_ID
 from seqrec.folders import written_whole
 
@@ -41,9 +43,8 @@ def make_space_folder(path: str | Path, model_id: str) -> None:
         with (folder / REQUIREMENTS).open("a", encoding="utf-8") as requirements:
             requirements.write("\n".join(_dependencies()) + "\n")
         (folder / MODEL_FILE).write_text(f"{model_id}\n", encoding="utf-8")
-        readme = (folder / "README.md").read_text(encoding="utf-8")
-        named = readme.replace("tags:\n", f"models:\n  - {model_id}\ntags:\n", 1)
-        (folder / "README.md").write_text(named, encoding="utf-8")
+        readme = folder / "README.md"
+        metadata_save(readme, {**(metadata_load(readme) or {}), "models": [model_id]})
 
 
 def _build_wheel(folder: Path) -> None:

@@ -30,7 +30,8 @@ def train(
         items: Anything that `seqrec.data.load_items` reads; without it, items are their ids alone.
         column_mapping: Their column name to ours, for both tables.
         output_dir: The run folder: `model/` when finished, beside it `data/`, `checkpoints/` and `logs/`.
-        **settings: Fields of `DataArguments`, `SeqRecConfig` and `SeqRecTrainingArguments`, as in a config file.
+        **settings: Fields of `DataArguments`, `SeqRecConfig`, `SeqRecTrainingArguments` and `LoraArguments`, as in a
+            config file.
 
     Returns:
         The recommender, as `Recommender.from_pretrained(output_dir + "/model")` gives it.

@@ -245,8 +245,8 @@ def _finish(
     if lora is not None:
         folder.metrics["train"]["lora"] = lora.record()
     if trainer.args.should_save:
-        if adapter is not None:
-            card = adapter_card(adapter.base_model, folder.metrics, of_text=trainer.refresh is not None)
+        if lora is not None and adapter is not None:
+            card = adapter_card(adapter.base_model, folder.metrics, of_text=lora.settings.lora == "text_encoder")
             dataclasses.replace(adapter, card=card.encode()).save(run_folder.adapter)
         recommender.save_pretrained(run_folder.model)
         run_folder.finish(trainer.state)

@@ -29,7 +29,10 @@ from seqrec import Recommender  # noqa: E402
 
 torch.set_num_threads(1)  # each person's answer has a thread of its own
 NAMED = (HERE / "model.txt").read_text().strip() if (HERE / "model.txt").is_file() else HERE.parent / "runs/demo/model"
-SHOP = Shop(Recommender.from_pretrained(os.environ.get("MODEL_ID", NAMED)))
+try:
+    SHOP = Shop(Recommender.from_pretrained(os.environ.get("MODEL_ID", NAMED)))
+except ValueError as error:
+    sys.exit(f"error: {error} MODEL_ID says which model is shown; `make demo` trains one.")
 FEWEST, MOST, USUAL = 5, 30, 10
 WHOLE_PAGE = """<meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
@@ -182,7 +185,7 @@ def drawn(history: list[str]) -> Any:
 
 
 def examples() -> list[tuple[str, list[str]]]:
-    """Return histories to begin with: one item that many took of each of the largest kinds, and three like it."""
+    """Return histories to begin with: one item that many took of each of the largest kinds, and two like it."""
     column, kinds = SHOP.groups
     frequent = sorted({kind for kind in kinds if kind not in ("", "other")}, key=lambda kind: -kinds.count(kind))
     starts = [(kind, kinds.index(kind)) for kind in frequent[:4]] if column else [("A first try", 0)]

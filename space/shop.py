@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import threading
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from seqrec import Recommender
+from seqrec.content.templates import fields_of
 
 LONGEST_HISTORY = 500
 EXPLAINED = 12  # newest events that are tried as reasons
@@ -51,6 +53,7 @@ class Shop:
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
+        self._drawing = threading.Lock()
         table = recommender.items.to_dict()
         self.item_ids: list[str] = [str(item) for item in table["item_id"]]
         self.counts = np.array(table["count"])
@@ -112,7 +115,7 @@ class Shop:
         origins = self.recommender.model.config.content_encoders or {}
         names: list[str] = []
         if "text" in origins:
-            names += re.findall(r"\{([^{}]*)\}", origins["text"]["template"])
+            names += fields_of(origins["text"]["template"])
         names += list(origins.get("attributes", {}).get("categories", []))
         return list(dict.fromkeys(names))
 
@@ -183,8 +186,14 @@ class Shop:
                 return name, [kind if kind in frequent else "other" for kind in kinds]
         return best
 
-    @cached_property
+    @property
     def map(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the items that are on the map, and where each lies (items, 2); drawn once, whoever asks first."""
+        with self._drawing:
+            return self._map
+
+    @cached_property
+    def _map(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the items that most people took, and where each lies (items, 2), by t-SNE of learned vectors."""
         from sklearn.manifold import TSNE
 

@@ -197,7 +197,7 @@ def test_a_pickled_adapter_is_none(recommender, make_adapter, tmp_path):
     (adapter / WEIGHTS_FILE).rename(adapter / "adapter_model.bin")
     with pytest.raises(ValueError, match=r"no adapter.*adapter_model\.safetensors.*missing"):
         recommender.adapters.load(adapter)
-    with pytest.raises(ValueError, match="no adapter 'nobody/nothing' here"):
+    with pytest.raises(ValueError, match="no adapter folder 'nobody/nothing' here"):
         recommender.adapters.load("nobody/nothing")
 
 
