@@ -9,6 +9,7 @@ python benchmarks/run.py memory     # the last of these alone
 python benchmarks/run.py content    # texts against ids, and items that training never saw
 python benchmarks/run.py sounds     # what hearing items brings, on synthesised music
 python benchmarks/run.py encoding   # what texts, images and sounds cost
+python benchmarks/run.py page       # how soon the demo answers
 """
 
 import runpy

@@ -132,6 +132,15 @@ def toy_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    """`forks.script("train.py", ...)` runs a script in a process that need not import everything first."""
+    from tests.forks import Forks
+
+    with Forks(tmp_path_factory.mktemp("forks"), {}) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
 def second_python(tmp_path_factory):
     """The interpreter of an environment that has torch and transformers in our versions, and no seqrec."""
     folder = tmp_path_factory.mktemp("second") / "venv"

@@ -95,6 +95,11 @@ def test_imports_point_down():
     assert upward_imports(PACKAGE, LAYERS) == []
 
 
+def test_the_documentation_shows_these_layers():
+    page = (PACKAGE.parent / "docs" / "inside.md").read_text(encoding="utf-8")
+    assert "\n".join("  ".join(line) for line in LAYERS) in page
+
+
 def test_the_model_folder_stands_alone():
     """It travels to the Hub with the weights: flat, and nothing of ours from outside."""
     assert foreign_imports(PACKAGE, "model") == []

@@ -1,6 +1,7 @@
 """Attributes of items: categories by one vocabulary, numbers standardised."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datasets import Dataset, Features, LargeList, List, Value
 
 KINDS = ("category", "number")
 MOST_VALUES = 64  # of one item: attributes describe, they are no list of words
+NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(?(1)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 LARGEST_NUMBER = 1e30  # above that, squares are no numbers any more
 FLOAT32 = np.finfo(np.float32)
 LEAST_ITEMS = 2  # that share a value, for it to have an embedding of its own
@@ -51,8 +53,8 @@ def fit_attributes(items: Dataset, columns: Sequence[str], fitted: np.ndarray) -
 
     Args:
         items: The catalogue.
-        columns: Names of columns; texts (or lists of them) and truth values are categories, numbers are numbers.
-            `price:number` or `year:category` says otherwise.
+        columns: Names of columns; texts (or lists of them) and truth values are categories; numbers are numbers, also
+            as texts, which is all that a CSV has. `price:number` or `year:category` says otherwise.
         fitted: (num_items,) booleans, the items that training knows.
 
     Raises:
@@ -68,6 +70,8 @@ def fit_attributes(items: Dataset, columns: Sequence[str], fitted: np.ndarray) -
         if name in origin["categories"] or name in origin["numbers"]:
             raise ValueError(f"attributes names the column {name!r} twice; name it once.")
         cells = items.with_format(None)[name][:]
+        if kind == "category" and asked == name and _all_numbers(cells):
+            kind = "number"
         if kind == "category":
             origin["categories"][name] = _known_values(name, cells, ids, rows)
         else:
@@ -131,6 +135,17 @@ def _column_and_kind(asked: str, features: Features) -> tuple[str, str]:
         raise ValueError(f"The column {name!r} of attributes is of the type {feature}; expected texts or numbers.")
     number = inner is feature and inner.dtype.startswith(("int", "uint", "float", "double", "decimal"))
     return name, "number" if number else "category"
+
+
+def _all_numbers(cells: Sequence[Any]) -> bool:
+    """Whether texts are all numbers, as those of a CSV; one that starts with a needless 0 is a code.
+
+    >>> _all_numbers(["9.99", "-3", "", None, "1e3"]), _all_numbers(["007", "12"]), _all_numbers(["12", "unknown"])
+    (True, False, False)
+    """
+    texts = [cell.strip() for cell in cells if isinstance(cell, str) and cell.strip()]
+    others = any(cell is not None and not isinstance(cell, str) for cell in cells)
+    return bool(texts) and not others and all(NUMBER.fullmatch(text) for text in texts)
 
 
 def _values(name: str, cell: Any, item: str) -> list[str]:

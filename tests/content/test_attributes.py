@@ -34,8 +34,14 @@ def test_numbers_are_standardised_by_the_items_of_training():
 
 
 def test_what_a_column_holds_can_be_said():
-    assert fit_attributes(ITEMS, ["year"], FITTED)["categories"] == {"year": ["1990"]}
+    assert fit_attributes(ITEMS, ["year:category"], FITTED)["categories"] == {"year": ["1990"]}
     assert set(fit_attributes(ITEMS, ["year:number"], FITTED)["numbers"]) == {"year"}
+
+
+def test_numbers_that_are_texts_as_in_a_csv_are_numbers():
+    assert set(fit_attributes(ITEMS, ["year"], FITTED)["numbers"]) == {"year"}
+    codes = ITEMS.add_column("code", ["007", "007", "12", "12"])
+    assert set(fit_attributes(codes, ["code"], FITTED)["categories"]) == {"code"}
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,6 @@ from seqrec.data import PreparedData
 ROOT = Path(__file__).parents[2]
 
 
-def run_script(*arguments):
-    command = [sys.executable, "scripts/prepare.py", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True
-    )
-
-
 @pytest.fixture
 def shop(tmp_path):
     """A shop's two CSV files under its own column names."""
@@ -29,10 +22,11 @@ MAPPING = '{"customer": "user_id", "sku": "item_id", "when": "timestamp", "name"
 
 
 def test_files_become_a_folder_and_a_table(shop):
-    run = run_script(
-        *("--interactions", shop / "clicks.csv", "--items", shop / "items.csv", "--column_mapping", MAPPING),
-        *("--min_interactions", 2, "--output_dir", shop / "prepared"),
-    )
+    command = [sys.executable, "scripts/prepare.py", "--interactions", "clicks.csv", "--items", "items.csv"]
+    words = ["--column_mapping", MAPPING, "--min_interactions", "2", "--output_dir", "prepared"]
+    (shop / "scripts").symlink_to(ROOT / "scripts")
+    environment = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    run = subprocess.run([*command, *words], cwd=shop, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[:4] == [
         "                           users       items   interactions",
@@ -44,8 +38,9 @@ def test_files_become_a_folder_and_a_table(shop):
     assert PreparedData.load(shop / "prepared").items["title"][:] == ["Lamp", "Chair", None]
 
 
-def test_two_cuts_in_time_and_cleaning_are_told(shop):
-    run = run_script(
+def test_two_cuts_in_time_and_cleaning_are_told(shop, forks):
+    run = forks.script(
+        "prepare.py",
         *("--interactions", shop / "clicks.csv", "--column_mapping", MAPPING.replace(', "name": "title"', "")),
         *("--split", "global_time", "--time_fraction", 0.25, "--burst_seconds", 5, "--max_daily_interactions", 50),
         *("--min_interactions", 1, "--output_dir", shop / "prepared"),
@@ -77,8 +72,8 @@ def test_two_cuts_in_time_and_cleaning_are_told(shop):
         ([], "one of the arguments --dataset --interactions is required"),
     ],
 )
-def test_mistakes_end_in_a_sentence(tmp_path, arguments, sentence):
-    run = run_script(*arguments, "--output_dir", tmp_path / "prepared")
+def test_mistakes_end_in_a_sentence(tmp_path, arguments, sentence, forks):
+    run = forks.script("prepare.py", *arguments, "--output_dir", tmp_path / "prepared")
     assert run.returncode == 2
     assert sentence in run.stderr
     assert "Traceback" not in run.stderr

@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.large[path.removeprefix("lfs/")] = self.content
             return self.answer({})
         words = [unquote(word) for word in path.removeprefix("api/").split("/")]
-        kind = words.pop(0) if words[0] in ("datasets", "models") else "models"
+        kind = words.pop(0) if words[0] in ("datasets", "models", "spaces") else "models"
         owner, name, *rest = [*words, "", ""][: max(2, len(words))]
         repository = self.server.repositories.get(f"{kind}/{owner}/{name.removesuffix('.git')}")
         if repository is None:
@@ -76,10 +76,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.answer({"error": "Invalid username or password."}, 401)
         asked = json.loads(self.content)
-        name = f"{asked['organization']}/{asked['name']}"
-        if f"models/{name}" in self.server.repositories:
+        name, kind = f"{asked['organization']}/{asked['name']}", f"{asked.get('type', 'model')}s"
+        if f"{kind}/{name}" in self.server.repositories:
             return self.answer({"url": f"{self.server.url}/{name}"}, 409)
-        self.server.repositories[f"models/{name}"] = Repository({}, private=asked.get("visibility") == "private")
+        self.server.repositories[f"{kind}/{name}"] = Repository({}, private=asked.get("visibility") == "private")
         return self.answer({"url": f"{self.server.url}/{name}"})
 
     def about(self, repository, kind, name, rest):

@@ -3,13 +3,16 @@
 import ast
 import asyncio
 import json
+import re
 
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from seqrec import Recommender
+from tests.space.conftest import ROOT
 
+DEMO = "http://127.0.0.1:7860"
 HISTORY = ["1500", "d05", "d07"]
 
 
@@ -42,6 +45,14 @@ def test_the_api_explains_and_finds_similar_items(client, recommender):
 def test_an_unknown_title_is_answered_with_the_nearest(client):
     with pytest.raises(AppError, match="Toy Story"):
         client.predict(["Toy Storry"], 3, api_name="/recommend")
+
+
+def test_the_code_of_the_documentation_runs(address):
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if DEMO in block]
+    assert blocks
+    for block in blocks:
+        exec(block.replace(DEMO, address), {})
 
 
 def test_only_the_tools_are_offered(client):
