@@ -297,6 +297,7 @@ def build() -> gr.Blocks:
 
 def main() -> None:
     """Serve the page; the map is prepared meanwhile."""
+    SHOP.recommend([], USUAL)  # makes the vectors of all items, which would have the first person wait
     threading.Thread(target=lambda: SHOP.map, daemon=True).start()
     theme = gr.themes.Base(
         primary_hue="teal", neutral_hue="stone", radius_size="md", font=["ui-sans-serif", "system-ui", "sans-serif"]
