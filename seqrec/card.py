@@ -125,6 +125,7 @@ def _filled(
         **_quality(metrics),
         **_data(metrics, preparation),
         new_items=_new_items(config),
+        elsewhere=_elsewhere(config),
     )
     return str(card.content)
 
@@ -282,11 +283,19 @@ def _data(metrics: Mapping[str, Any], preparation: Mapping[str, Any]) -> dict[st
 
 
 def _new_items(config: SeqRecConfig) -> str:
-    if config.content_sizes:
-        return (
-            "A new item stands where items stand whose content is nearest; how well that works depends on the content."
-        )
-    return "It cannot rank an item that nobody took in training: it knows items by their ids alone."
+    """What it does with items that training never saw."""
+    if not config.content_sizes:
+        return "It cannot rank an item that nobody took in training: it knows items by their ids alone."
+    compared = config.use_item_ids and set(config.content_sizes) != {ATTRIBUTES}
+    where = "where items stand whose content is nearest" if compared else "where its content says"
+    return f"A new item stands {where}; how well that works depends on the content."
+
+
+def _elsewhere(config: SeqRecConfig) -> str:
+    """What it is worth for other data."""
+    if config.use_item_ids:
+        return "Another shop, language or year needs its own training."
+    return "It ranks the catalogue of another shop, too (`set_catalogue`), but has not learned from its people."
 
 
 def cost(metrics: Mapping[str, Any]) -> str:

@@ -169,7 +169,10 @@ def _has_own_card(api: HfApi, repo_id: str, revision: str | None) -> bool:
     if not api.file_exists(repo_id, CARD_FILE, revision=revision):
         return False
     path = api.hf_hub_download(repo_id, CARD_FILE, revision=revision)
-    return not is_generated(Path(path).read_text(encoding="utf-8"))
+    own = not is_generated(Path(path).read_text(encoding="utf-8"))
+    if own:
+        logger.warning("The card that %s has was written by hand and stays; change it there.", repo_id)
+    return own
 
 
 def _outgoing(folder: ModelFolder, options: PushOptions) -> list[str]:

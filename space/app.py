@@ -158,6 +158,8 @@ def uploaded(path: str, history: list[str], k: int) -> tuple[Any, ...]:
         found, missing = SHOP.read_csv(path)
     except (ValueError, OSError) as error:
         return *shown(history, k), page.problem(str(error))
+    finally:
+        Path(path).unlink(missing_ok=True)  # nothing that people enter is kept
     if not found:
         said = "No line of the file names an item of this catalogue by its id or its whole title."
         return *shown(history, k), page.problem(said)
@@ -211,8 +213,9 @@ def about() -> str:
         beside = f" (what most people took: {popular['exclude_seen']['hr@10']:.1%})" if popular else ""
         lines.append(f"For {hit:.1%} of people the next item was among its first ten{beside}.")
     lines.append(
-        "A reason is measured, not guessed: an event is left out, and the score falls by so much. Nothing that you "
-        "enter is kept. It says what people like these took next, not what is good for anybody."
+        "A reason is measured, not guessed: an event is left out, and the score falls by so much. The page keeps "
+        "nothing that you enter; your list stands in its address. It says what people like these took next, not what "
+        "is good for anybody."
     )
     return "\n\n".join(lines)
 

@@ -13,6 +13,7 @@ from seqrec.baselines import fit_baselines
 from seqrec.card import SEEN, is_generated, model_card
 from seqrec.data import PreparedData
 from seqrec.evaluation import evaluate
+from seqrec.model import SeqRecConfig
 from seqrec.model_folder import write_card
 
 
@@ -131,6 +132,28 @@ def test_results_without_cohorts_and_lists_are_shown_alone(measured):
     test = {name: part for name, part in metrics["test"].items() if name not in ("cohorts", "lists")}
     text = card_of(recommender, metrics | {"test": test, "baselines": {}})
     assert "| this model | " in text and "What kind of items" not in text
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ({}, ["knows items by their ids alone", "needs its own training"]),
+        (
+            {"content_sizes": {"text": [4, 4]}},
+            ["where items stand whose content is nearest", "needs its own training"],
+        ),
+        ({"content_sizes": {"attributes": [3, 1, 0]}}, ["stands where its content says", "needs its own training"]),
+        (
+            {"content_sizes": {"text": [4, 4]}, "use_item_ids": False},
+            ["stands where its content says", "`set_catalogue`"],
+        ),
+    ],
+)
+def test_its_limits_are_those_of_the_model(measured, shape, said):
+    recommender, metrics = measured
+    config = SeqRecConfig(vocab_size=recommender.model.config.vocab_size, **shape)
+    text = model_card(config, recommender.items, metrics, recommender.folder.preparation)
+    assert all(sentence in text for sentence in said)
 
 
 def test_names_of_columns_are_no_markdown(measured):

@@ -96,7 +96,7 @@ def test_branches_pull_requests_and_private_repositories(here, model, tmp_path):
     assert "the Hub gave none of this name" in stranger.stderr.splitlines()[-1]
 
 
-def test_what_is_public_stays_so_and_a_card_of_ones_own_stays(here, model):
+def test_what_is_public_stays_so_and_a_card_of_ones_own_stays(here, model, caplog):
     recommender, token = Recommender.from_pretrained(model[0]), here.token
     recommender.push_to_hub("owner/toy", token=token)
     with pytest.raises(ValueError, match="'owner/toy' is there already and is public"):
@@ -105,6 +105,7 @@ def test_what_is_public_stays_so_and_a_card_of_ones_own_stays(here, model):
     repository.commit("main", repository.at("main")[1] | {"README.md": b"My own words."}, "by hand")
     recommender.push_to_hub("owner/toy", columns=[], token=token)
     assert repository.at("main")[1]["README.md"] == b"My own words." and repository.messages[-1] != "by hand"
+    assert "was written by hand and stays" in caplog.text
 
 
 def test_a_card_of_ones_own_in_the_folder_goes_along(here, model, tmp_path):
