@@ -4,8 +4,8 @@
 
 Prints Markdown: for each data set and similarity the best validation and the test NDCG@10, the processor time to the
 best and to 95 % of the plain [MASK]'s best, and paired differences on test over users, each user's value the mean over
-seeds. With `--lens` also what a state knows on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks (the
-logit lens of nostalgebraist, 2020). Draws the learning curves: NDCG@10 on validation over CPU-seconds.
+seeds. With `--lens` also what a state knows on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks
+(the logit lens of nostalgebraist, 2020). Draws the learning curves: NDCG@10 on validation over CPU-seconds.
 """
 
 import argparse
