@@ -10,7 +10,7 @@ COLOURS = (
     *("#0f766e", "#c2410c", "#4338ca", "#a16207", "#be185d", "#15803d", "#7c3aed", "#0369a1"),
     *("#b91c1c", "#4d7c0f", "#86198f", "#57534e"),
 )
-MARKED = (("history", "circle", "#1c1917"), ("recommended", "star", "#ea580c"))
+MARKED = (("recommended", "star", "#ea580c", 15), ("history", "circle", "#1c1917", 11))  # the last one lies on top
 
 
 def draw_map(shop: Shop, history: Sequence[str], recommended: Sequence[str]) -> Any:
@@ -34,7 +34,7 @@ def draw_map(shop: Shop, history: Sequence[str], recommended: Sequence[str]) -> 
             )
         )
     place_of = {item: of_row[row] for row, item in enumerate(shop.item_ids) if row in of_row}
-    for (name, symbol, colour), items in zip(MARKED, (history, recommended), strict=True):
+    for (name, symbol, colour, size), items in zip(MARKED, (recommended, history), strict=True):
         there = [item for item in dict.fromkeys(items) if item in place_of]
         figure.add_trace(
             go.Scattergl(
@@ -44,7 +44,7 @@ def draw_map(shop: Shop, history: Sequence[str], recommended: Sequence[str]) -> 
                 name=name,
                 text=[shop.shown(item).title for item in there],
                 hoverinfo="text",
-                marker={"size": 17, "symbol": symbol, "color": colour, "line": {"width": 1.5, "color": "white"}},
+                marker={"size": size, "symbol": symbol, "color": colour, "line": {"width": 1, "color": "white"}},
             )
         )
     figure.update_layout(

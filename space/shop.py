@@ -206,7 +206,10 @@ class Shop:
 
 
 def _strongest(shop: Shop, events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The events that speak most for an item, at most three, with their share of all that speaks for it."""
+    """The events that speak most for an item, with their share of all that speaks for it.
+
+    At most three, none with less than half of what the first one has: what speaks for everything explains nothing.
+    """
     for_it = [event for event in events if event["contribution"] > 0]
     total = sum(event["contribution"] for event in for_it) or 1.0
     return [
@@ -216,6 +219,7 @@ def _strongest(shop: Shop, events: Sequence[Mapping[str, Any]]) -> list[dict[str
             "share": round(event["contribution"] / total, 3),
         }
         for event in for_it[:3]
+        if event["contribution"] >= for_it[0]["contribution"] / 2
     ]
 
 
