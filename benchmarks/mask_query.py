@@ -26,7 +26,7 @@ COMMON = {
 DATA: dict[str, dict[str, Any]] = {
     "movielens-100k": {
         **{"text_encoder": "none", "max_position_embeddings": 100, "hidden_dropout_prob": 0.2},
-        **{"per_device_train_batch_size": 32, "early_stopping_patience": 20},
+        **{"per_device_train_batch_size": 32, "early_stopping_patience": 60},
     },
     "amazon-beauty": {
         **{
@@ -43,7 +43,11 @@ DATA: dict[str, dict[str, Any]] = {
         **{"per_device_train_batch_size": 64, "early_stopping_patience": 20, "bf16": True},
     },
 }
-"""One small recipe a data set; Beauty's items have texts, as ids alone say too little there."""
+"""One small recipe a data set; Beauty's items have texts, as ids alone say too little there.
+
+The validation of MovieLens-100K's 943 users is noisy: with a patience of 20, eight of 23 runs stopped on a hill at half
+their way, 0.015 below where the same recipe gets with another seed.
+"""
 SIMILARITIES: dict[str, dict[str, Any]] = {
     "cosine": {"similarity": "cosine", "temperature": 0.05},
     "dot": {"similarity": "dot"},
