@@ -45,8 +45,8 @@ DATA: dict[str, dict[str, Any]] = {
 }
 """One small recipe a data set; Beauty's items have texts, as ids alone say too little there.
 
-The validation of MovieLens-100K's 943 users is noisy: with a patience of 20, eight of 23 runs stopped on a hill at half
-their way, 0.015 below where the same recipe gets with another seed.
+The validation of MovieLens-100K's 943 users is noisy: with a patience of 20, eight of 24 runs stopped on a hill at
+half their way, 0.015 below where the same recipe gets with another seed.
 """
 SIMILARITIES: dict[str, dict[str, Any]] = {
     "cosine": {"similarity": "cosine", "temperature": 0.05},

@@ -108,10 +108,8 @@ def lens_table(folder: Path, data: str, similarity: str, arms: dict[str, list[Fi
 
 def lens(run: Path) -> list[float]:
     """Return validation NDCG@10 of a run's model without its last blocks: with none of them, with one, ..."""
-    recommender, rows = (
-        Recommender.from_pretrained(run / "model"),
-        PreparedData.load(run / "data").dataset["validation"],
-    )
+    recommender = Recommender.from_pretrained(run / "model")
+    rows = PreparedData.load(run / "data").dataset["validation"]
     (encoder,) = recommender.model.model.encoders
     blocks, found = encoder.layers, []
     for depth in range(len(blocks) + 1):

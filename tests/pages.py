@@ -58,7 +58,6 @@ def smaller(settings, given):
 def run_command(words, settings):
     """Do what a shell would do, in this process."""
     name, *rest = words
-    name = name.removeprefix(".venv/bin/")
     if name == "make":
         targets = re.findall(r"^([\w-]+):", Path("Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         assert rest[0] in targets, f"no target {rest[0]!r}"
