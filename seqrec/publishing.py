@@ -140,10 +140,13 @@ def _upload(path: Path, repo_id: str, revision: str | None, options: PushOptions
     with _asking_the_hub(repo_id):
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
+        keeps_card = _has_own_card(api, repo_id, revision)
+        if keeps_card:
+            logger.warning("The card that %s has was written by hand and stays; change it there.", repo_id)
         commit = api.upload_folder(
             repo_id=repo_id,
             folder_path=path,
-            ignore_patterns=[CARD_FILE] if _has_own_card(api, repo_id, revision) else None,
+            ignore_patterns=[CARD_FILE] if keeps_card else None,
             commit_message=options.get("commit_message") or said,
             revision=revision,
             create_pr=options.get("create_pr", False),
@@ -169,10 +172,7 @@ def _has_own_card(api: HfApi, repo_id: str, revision: str | None) -> bool:
     if not api.file_exists(repo_id, CARD_FILE, revision=revision):
         return False
     path = api.hf_hub_download(repo_id, CARD_FILE, revision=revision)
-    own = not is_generated(Path(path).read_text(encoding="utf-8"))
-    if own:
-        logger.warning("The card that %s has was written by hand and stays; change it there.", repo_id)
-    return own
+    return not is_generated(Path(path).read_text(encoding="utf-8"))
 
 
 def _outgoing(folder: ModelFolder, options: PushOptions) -> list[str]:

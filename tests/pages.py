@@ -14,7 +14,6 @@ from pathlib import Path
 
 import seqrec
 
-PREPARATION = ("min_interactions",)
 LENGTHS = {"max_steps": 2, "num_train_epochs": 1}
 
 
@@ -44,7 +43,7 @@ def make_small(settings):
 
     @functools.wraps(prepare)
     def prepare_small(*data, **given):
-        return prepare(*data, **({name: settings[name] for name in PREPARATION} | given))
+        return prepare(*data, **({"min_interactions": settings["min_interactions"]} | given))
 
     seqrec.train, seqrec.prepare = train_small, prepare_small
 

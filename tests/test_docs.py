@@ -112,10 +112,7 @@ def test_nothing_to_type_is_passed_off_as_text(page):
     """Blocks are python, bash, or text, which is what is printed, files or layers."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```(\S*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert text.count("\n```") == 2 * len(blocks) and {language for language, _ in blocks} <= {
-        "python",
-        "bash",
-        "text",
-    }
+    languages = {language for language, _ in blocks}
+    assert text.count("\n```") == 2 * len(blocks) and languages <= {"python", "bash", "text"}
     typed = re.compile(r"^(\$ |import |from \w+ import |\.venv/|python |accelerate |make )", re.MULTILINE)
     assert not [block for language, block in blocks if language == "text" and typed.search(block)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, LargeList, List, Value
+from datasets import Dataset, LargeList, List, Value
 
 KINDS = ("category", "number")
 MOST_VALUES = 64  # of one item: attributes describe, they are no list of words
@@ -64,14 +64,12 @@ def fit_attributes(items: Dataset, columns: Sequence[str], fitted: np.ndarray) -
     rows = np.flatnonzero(fitted)
     ids = items["item_id"][:]
     for asked in columns:
-        name, kind = _column_and_kind(asked, items.features)
+        name, kind = _column_and_kind(asked, items)
         if name in ("item_id", "count"):
             raise ValueError(f"attributes names {name!r}, which says who an item is or who took it; leave it out.")
         if name in origin["categories"] or name in origin["numbers"]:
             raise ValueError(f"attributes names the column {name!r} twice; name it once.")
         cells = items.with_format(None)[name][:]
-        if kind == "category" and asked == name and _all_numbers(cells):
-            kind = "number"
         if kind == "category":
             origin["categories"][name] = _known_values(name, cells, ids, rows)
         else:
@@ -114,13 +112,14 @@ def read_attributes(items: Dataset, origin: Mapping[str, Any]) -> AttributeValue
     return AttributeValues(values, numbers, known, dict(origin))
 
 
-def _column_and_kind(asked: str, features: Features) -> tuple[str, str]:
+def _column_and_kind(asked: str, items: Dataset) -> tuple[str, str]:
     """A column and whether it holds categories or numbers.
 
-    >>> features = Features({"year": Value("int64"), "tags": List(Value("string"))})
-    >>> _column_and_kind("year", features), _column_and_kind("year:category", features)
-    (('year', 'number'), ('year', 'category'))
+    >>> items = Dataset.from_dict({"year": [1979, 1995], "price": ["9.99", ""]})
+    >>> [_column_and_kind(asked, items)[1] for asked in ("year", "year:category", "price")]
+    ['number', 'category', 'number']
     """
+    features = items.features
     name, _, kind = asked.rpartition(":") if asked not in features else (asked, "", "")
     if name not in features or (kind and kind not in KINDS):
         raise ValueError(
@@ -134,18 +133,19 @@ def _column_and_kind(asked: str, features: Features) -> tuple[str, str]:
     if not isinstance(inner, Value):
         raise ValueError(f"The column {name!r} of attributes is of the type {feature}; expected texts or numbers.")
     number = inner is feature and inner.dtype.startswith(("int", "uint", "float", "double", "decimal"))
+    if inner is feature and inner.dtype in ("string", "large_string"):
+        number = _all_numbers(items.with_format(None)[name][:])
     return name, "number" if number else "category"
 
 
-def _all_numbers(cells: Sequence[Any]) -> bool:
+def _all_numbers(cells: Sequence[str | None]) -> bool:
     """Whether texts are all numbers, as those of a CSV; one that starts with a needless 0 is a code.
 
     >>> _all_numbers(["9.99", "-3", "", None, "1e3"]), _all_numbers(["007", "12"]), _all_numbers(["12", "unknown"])
     (True, False, False)
     """
-    texts = [cell.strip() for cell in cells if isinstance(cell, str) and cell.strip()]
-    others = any(cell is not None and not isinstance(cell, str) for cell in cells)
-    return bool(texts) and not others and all(NUMBER.fullmatch(text) for text in texts)
+    texts = [cell.strip() for cell in cells if cell and cell.strip()]
+    return bool(texts) and all(NUMBER.fullmatch(text) for text in texts)
 
 
 def _values(name: str, cell: Any, item: str) -> list[str]:
