@@ -108,7 +108,7 @@ class SeqRecTrainingArguments(TrainingArguments):
         default=0.995, metadata={"help": "Decay of the averaged weights that are evaluated and kept; 0 for none."}
     )
     early_stopping_patience: int = field(
-        default=15, metadata={"help": "Evaluations without a better NDCG@10 before training stops; 0 for never."}
+        default=25, metadata={"help": "Evaluations without a better NDCG@10 before training stops; 0 for never."}
     )
     refit: bool = field(
         default=False,
