@@ -1,21 +1,26 @@
 """What holds BERT4Rec back: what a [MASK] starts from, on three data sets, with dot product and cosine, three seeds.
 
-    python benchmarks/mask_query.py [--data ../shared/data] [--only beauty-cosine] [--seeds 0 1 2] [--core 0]
+    python benchmarks/mask_query.py [--data ../shared/data] [--only beauty-cosine] [--seeds 0 1 2] [--core 0] [--pace]
 
 Every run learns at a constant rate, its weights averaged, until validation has been flat for a while, so that its
 learning curve can be read at any budget. What is finished is kept, what was interrupted is resumed; several processes
 may share the work by `--only`. Each run leaves its curve in `logs/` and the ranks of all users in `ranks.npz`.
+Runs may come from busy cores or a GPU: `--pace` measures, once for each arm and on one core, what a step costs.
 `benchmarks/mask_query_report.py` makes tables and plots of them.
 """
 
 import argparse
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from quality import ROOT, source, train
+
+from seqrec.folders import read_json, write_json
+from seqrec.report import trainer_log
 
 COMMON = {
     **{"attention": "bidirectional", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1},
@@ -69,6 +74,8 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {
 """Causal attention on ML-100K needs more dropout, as its own config has it. The newest item's own state asks one
 question a prefix: an epoch of that is hours on dense data, so it is measured every so many steps, for a budget that is
 several times that of the others."""
+PACE = BY_STEPS | {"max_steps": 60, "eval_steps": 20, "save_steps": 60}
+"""What a step costs is measured on the last forty of sixty steps."""
 
 
 class Run(NamedTuple):
@@ -80,9 +87,14 @@ class Run(NamedTuple):
     seed: int
 
     @property
+    def cell(self) -> str:
+        """What it shares with its other seeds."""
+        return "-".join((self.data, self.similarity, self.arm))
+
+    @property
     def name(self) -> str:
         """Its folder."""
-        return "-".join((self.data, self.similarity, self.arm, str(self.seed)))
+        return f"{self.cell}-{self.seed}"
 
     def settings(self) -> dict[str, Any]:
         """What it is trained with."""
@@ -104,12 +116,28 @@ def main(options: argparse.Namespace) -> None:
     """Do what is not done yet."""
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
+    output_dir = options.output_dir.resolve()
+    if options.pace:
+        return measure_pace(output_dir, options.only, options.data)
     for run in all_runs(options.seeds, options.only):
-        folder = options.output_dir.resolve() / run.name
+        folder = output_dir / run.name
         if not (folder / "ranks.npz").is_file():
             settings = run.settings()
             train(folder, [], settings | source(run.data, options.data))
             keep_ranks(folder)
+
+
+def measure_pace(output_dir: Path, only: str, data: Path) -> None:
+    """Write the processor seconds of a step of each arm into `pace.json`, evaluation not counted."""
+    for run in all_runs([0], only):
+        pace = read_json(output_dir / "pace.json")
+        if run.cell not in pace:
+            folder = output_dir / f"pace-{run.cell}"
+            train(folder, [], run.settings() | PACE | source(run.data, data))
+            first, _, last = [row for row in trainer_log(folder) if "eval_ndcg@10" in row]
+            cost = (last["cpu_seconds"] - first["cpu_seconds"]) / (last["step"] - first["step"])
+            write_json(output_dir / "pace.json", pace | {run.cell: cost})
+            shutil.rmtree(folder)
 
 
 def keep_ranks(folder: Path) -> None:
@@ -130,4 +158,5 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="", help="runs whose name holds this, e.g. beauty-cosine or neighbours-0")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--core", type=int, help="the one core that may be used")
+    parser.add_argument("--pace", action="store_true", help="only measure what a step of each arm costs")
     main(parser.parse_args())

@@ -1,11 +1,12 @@
 """Tables and plots of what `benchmarks/mask_query.py` has finished so far.
 
-    python benchmarks/mask_query_report.py [--runs runs/benchmarks/mask_query] [--plots docs] [--lens]
+    python benchmarks/mask_query_report.py [--runs runs/benchmarks/mask_query] [--plots docs/images] [--lens]
 
 Prints Markdown: for each data set and similarity the best validation and the test NDCG@10, the processor time to the
 best and to 95 % of the plain [MASK]'s best, and paired differences on test over users, each user's value the mean over
 seeds. With `--lens` also what a state knows on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks
-(the logit lens of nostalgebraist, 2020). Draws the learning curves: NDCG@10 on validation over CPU-seconds.
+(the logit lens of nostalgebraist, 2020). Draws the learning curves: NDCG@10 on validation over CPU-seconds, which are
+steps times what a step of that arm costs on one core (`pace.json` of `benchmarks/mask_query.py --pace`).
 """
 
 import argparse
@@ -21,7 +22,7 @@ from quality import ROOT, TITLES
 from seqrec import Recommender
 from seqrec.data import PreparedData
 from seqrec.evaluation import dataset_ranks
-from seqrec.folders import written_whole_file
+from seqrec.folders import read_json, written_whole_file
 from seqrec.metrics import paired_difference
 from seqrec.metrics.ranking import ndcg_at_k
 from seqrec.report import trainer_log
@@ -35,7 +36,7 @@ class Finished(NamedTuple):
 
     Attributes:
         seed: Its seed.
-        seconds: Processor time of training at each evaluation.
+        seconds: Processor time of training at each evaluation, at the pace of one core.
         values: Validation NDCG@10 there.
         test: NDCG@10 of each user.
     """
@@ -67,14 +68,15 @@ def main(options: argparse.Namespace) -> None:
 def read(folder: Path, data: str, similarity: str, seeds: list[int]) -> dict[str, list[Finished]]:
     """Return the finished runs of each arm."""
     arms: dict[str, list[Finished]] = {}
+    pace = read_json(folder / "pace.json")
     for arm in ARMS:
-        for seed in seeds:
-            run = folder / Run(data, similarity, arm, seed).name
-            if (run / "ranks.npz").is_file():
-                rows = [entry for entry in trainer_log(run) if "eval_ndcg@10" in entry]
-                seconds, values = ([row[key] for row in rows] for key in ("cpu_seconds", "eval_ndcg@10"))
-                test = ndcg_at_k(np.load(run / "ranks.npz")["test"].astype(np.int64), 10)
-                arms.setdefault(arm, []).append(Finished(seed, np.array(seconds), np.array(values), test))
+        for run in (Run(data, similarity, arm, seed) for seed in seeds):
+            if (folder / run.name / "ranks.npz").is_file():
+                rows = [entry for entry in trainer_log(folder / run.name) if "eval_ndcg@10" in entry]
+                seconds = np.array([row["step"] for row in rows]) * pace[run.cell]
+                values = np.array([row["eval_ndcg@10"] for row in rows])
+                test = ndcg_at_k(np.load(folder / run.name / "ranks.npz")["test"].astype(np.int64), 10)
+                arms.setdefault(arm, []).append(Finished(run.seed, seconds, values, test))
     return arms
 
 
@@ -161,7 +163,7 @@ def draw(found: dict[str, dict[str, list[Finished]]], title: str, path: Path) ->
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks" / "mask_query")
-    parser.add_argument("--plots", type=Path, default=ROOT / "docs")
+    parser.add_argument("--plots", type=Path, default=ROOT / "docs" / "images")
     parser.add_argument("--lens", action="store_true", help="also score states after each number of blocks")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     main(parser.parse_args())
