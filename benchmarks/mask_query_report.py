@@ -18,6 +18,7 @@ import numpy as np
 from mask_query import ARMS, DATA, SIMILARITIES, Run
 from matplotlib.figure import Figure
 from quality import ROOT, TITLES
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from seqrec import Recommender
 from seqrec.data import PreparedData
@@ -69,6 +70,8 @@ def read(folder: Path, data: str, similarity: str, seeds: list[int]) -> dict[str
     """Return the finished runs of each arm."""
     arms: dict[str, list[Finished]] = {}
     pace = read_json(folder / "pace.json")
+    if missing := [cell for arm in ARMS if (cell := Run(data, similarity, arm, 0).cell) not in pace]:
+        raise ValueError(f"{folder / 'pace.json'} has no {missing}. Measure it: benchmarks/mask_query.py --pace.")
     for arm in ARMS:
         for run in (Run(data, similarity, arm, seed) for seed in seeds):
             if (folder / run.name / "ranks.npz").is_file():
@@ -97,12 +100,14 @@ def table(arms: dict[str, list[Finished]]) -> str:
 
 
 def lens_table(folder: Path, data: str, similarity: str, arms: dict[str, list[Finished]]) -> str:
-    """Return the table of what states know after each number of blocks, the mean over seeds."""
-    rows = {
-        arm: np.mean([lens(folder / Run(data, similarity, arm, run.seed).name) for run in runs], axis=0)
-        for arm, runs in arms.items()
+    """Return the table of what states know after each number of blocks, the mean over runs whose model is there."""
+    folders = {arm: [folder / Run(data, similarity, arm, run.seed).name for run in runs] for arm, runs in arms.items()}
+    found = {
+        arm: [lens(run) for run in runs if (run / "model" / SAFE_WEIGHTS_NAME).is_file()]
+        for arm, runs in folders.items()
     }
-    depths = range(len(next(iter(rows.values()))))
+    rows = {arm: np.mean(values, axis=0) for arm, values in found.items() if values}
+    depths = range(len(next(iter(rows.values()), ())))
     lines = [["query", *(f"after {depth} blocks" for depth in depths)], ["---", *("---:" for _ in depths)]]
     lines += [[arm, *(f"{value:.4f}" for value in values)] for arm, values in rows.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
