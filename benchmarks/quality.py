@@ -187,11 +187,14 @@ def note(row: Row, metrics: Sequence[Mapping[str, Any]]) -> str:
     """Return what stands beside one of our rows."""
     config = f"`configs/{row.config}.yaml`" if row.config else "nothing named but files"
     config += "".join(f" `--{name} {value}`" for name, value in row.changed.items())
-    devices = " and ".join(sorted({of_run["train"]["device"] for of_run in metrics}))
-    whole = [of_run for of_run in metrics if of_run["train"]["resumed_at_step"] is None] or metrics
-    minutes = statistics.mean(of_run["train"]["seconds"] for of_run in whole) / 60  # of a resumed run it is a part
+    times: dict[str, list[float]] = {}
+    for of_run in metrics:
+        seconds = times.setdefault(of_run["train"]["device"], [])
+        if of_run["train"]["resumed_at_step"] is None:  # of a resumed run only a part was timed
+            seconds.append(of_run["train"]["seconds"])
+    places = [f"{statistics.mean(of) / 60:.0f} min on {on}" if of else f"resumed on {on}" for on, of in times.items()]
     validation = statistics.mean(of_run["validation"]["exclude_seen"]["ndcg@10"] for of_run in metrics)
-    return f"{config}, {len(metrics)} seed(s), validation NDCG@10 {validation:.4f}, {minutes:.0f} min on {devices}"
+    return f"{config}, {len(metrics)} seed(s), validation NDCG@10 {validation:.4f}, {' and '.join(places)}"
 
 
 def published_row(result: Mapping[str, Any]) -> str:
