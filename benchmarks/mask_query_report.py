@@ -2,11 +2,12 @@
 
     python benchmarks/mask_query_report.py [--runs runs/benchmarks/mask_query] [--plots docs/images] [--lens]
 
-Prints Markdown: for each data set and similarity the best validation and the test NDCG@10, the processor time to the
+Prints Markdown. For each data set and similarity: the best validation and the test NDCG@10, the processor time to the
 best and to 95 % of the plain [MASK]'s best, and paired differences on test over users, each user's value the mean over
-seeds. With `--lens` also what a state knows on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks
-(the logit lens of nostalgebraist, 2020). Draws the learning curves: NDCG@10 on validation over CPU-seconds, which are
-steps times what a step of that arm costs on one core (`pace.json` of `benchmarks/mask_query.py --pace`).
+seeds; then the best validation within shares of the time in which plain got to its best. With `--lens` also what a
+state knows on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks (the logit lens of nostalgebraist,
+2020). Draws the learning curves: NDCG@10 on validation over CPU-seconds, which are steps times what a step of that arm
+costs on one core (`pace.json` of `benchmarks/mask_query.py --pace`).
 """
 
 import argparse
@@ -30,6 +31,7 @@ from seqrec.report import trainer_log
 
 COLOURS = dict(zip(ARMS, ("#9ca3af", "#f59e0b", "#2563eb", "#10b981", "#a855f7", "#111827"), strict=True))
 SHARE = 0.95
+BUDGETS = (1 / 8, 1 / 4, 1 / 2, 1)
 
 
 class Finished(NamedTuple):
@@ -52,6 +54,15 @@ class Finished(NamedTuple):
         reached = np.flatnonzero(self.values >= value)
         return float(self.seconds[reached[0]]) if len(reached) else float("inf")
 
+    def best_by(self, seconds: float) -> float:
+        """Best value within a budget."""
+        return float(np.interp(seconds, self.seconds, np.maximum.accumulate(self.values)))
+
+    @property
+    def seconds_to_best(self) -> float:
+        """When it was at its best."""
+        return float(self.seconds[self.values.argmax()])
+
 
 def main(options: argparse.Namespace) -> None:
     """Print tables and draw plots of every data set that has runs."""
@@ -59,7 +70,7 @@ def main(options: argparse.Namespace) -> None:
         found = {similarity: read(options.runs, data, similarity, options.seeds) for similarity in SIMILARITIES}
         for similarity, arms in found.items():
             if arms:
-                print(f"### {TITLES[data].split(',')[0]}, {similarity}\n\n{table(arms)}\n")
+                print(f"### {TITLES[data].split(',')[0]}, {similarity}\n\n{table(arms)}\n\n{budget_table(arms)}\n")
                 if options.lens:
                     print(f"{lens_table(options.runs, data, similarity, arms)}\n")
         if any(found.values()):
@@ -90,12 +101,25 @@ def table(arms: dict[str, list[Finished]]) -> str:
     plain = statistics.mean(run.values.max() for run in arms["plain"]) if "plain" in arms else np.inf
     for arm, runs in arms.items():
         best = [float(run.values.max()) for run in runs]
-        at = statistics.mean(run.seconds[run.values.argmax()] for run in runs)
+        at = statistics.mean(run.seconds_to_best for run in runs)
         times = [time for run in runs if np.isfinite(time := run.first_at(SHARE * plain))]
         reached = f"{statistics.mean(times):,.0f}" if len(times) == len(runs) else f"{len(times)} of {len(runs)} do"
         compared = [difference(runs, arms.get(other, [])) if other != arm else "" for other in ("plain", "causal")]
         test = spread([float(run.test.mean()) for run in runs])
         lines.append([arm, str(len(runs)), spread(best), f"{at:,.0f}", reached, test, *compared])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def budget_table(arms: dict[str, list[Finished]]) -> str:
+    """Return the table of the best validation within shares of the time in which plain got to its best."""
+    if "plain" not in arms:
+        return ""
+    whole = statistics.mean(run.seconds_to_best for run in arms["plain"])
+    budgets = [share * whole for share in BUDGETS]
+    lines = [["best within CPU-s", *(f"{budget:,.0f}" for budget in budgets)], ["---", *("---:" for _ in budgets)]]
+    for arm, runs in arms.items():
+        values = [statistics.mean(run.best_by(budget) for run in runs) for budget in budgets]
+        lines.append([arm, *(f"{value:.4f}" for value in values)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
