@@ -1,11 +1,12 @@
 """What holds BERT4Rec back: what a [MASK] starts from, on three data sets, with dot product and cosine, three seeds.
 
-    python benchmarks/mask_query.py [--data ../shared/data] [--only beauty-cosine] [--seeds 0 1 2] [--core 0] [--pace]
+    python benchmarks/mask_query.py [--data ../shared/data] [--only beauty-cosine] [--seeds 0 1 2] [--core 0]
 
 Every run learns at a constant rate, its weights averaged, until validation has been flat for a while, so that its
 learning curve can be read at any budget. What is finished is kept, what was interrupted is resumed; several processes
 may share the work by `--only`. Each run leaves its curve in `logs/` and the ranks of all users in `ranks.npz`.
-Runs may come from busy cores or a GPU: `--pace` measures, once for each arm and on one core, what a step costs.
+Runs may come from busy cores or a GPU: `--pace` measures, once for each arm and on one core, what a step costs. With
+`--epochs 1 3 10` runs are stopped so early, to look into what they have learned by then.
 `benchmarks/mask_query_report.py` makes tables and plots of them.
 """
 
@@ -13,13 +14,14 @@ import argparse
 import os
 import shutil
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from quality import ROOT, source, train
 
-from seqrec.folders import read_json, write_json
+from seqrec.folders import read_json, write_json, written_whole_file
 from seqrec.report import trainer_log
 
 COMMON = {
@@ -71,11 +73,11 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {
     ("movielens-100k", "newest"): BY_STEPS | {"eval_steps": 150, "save_steps": 150, "max_steps": 9_000},
     ("movielens-1m", "newest"): BY_STEPS | {"eval_steps": 600, "save_steps": 600, "max_steps": 12_000},
 }
-"""Causal attention on ML-100K needs more dropout, as its own config has it. The newest item's own state asks one
-question a prefix: an epoch of that is hours on dense data, so it is measured every so many steps, for a budget that is
-several times that of the others."""
-PACE = BY_STEPS | {"max_steps": 60, "eval_steps": 20, "save_steps": 60}
-"""What a step costs is measured on the last forty of sixty steps."""
+"""Causal attention on ML-100K needs more dropout, as its own config has it. The newest item's own state has one target
+a prefix: an epoch of that is hours on dense data, so it is measured every so many steps and stopped after so many: less
+than an epoch on ML-1M, two to three on ML-100K."""
+PACE = BY_STEPS | {"max_steps": 240, "eval_steps": 40, "save_steps": 240}
+"""What a step costs is the median of the five stretches of forty steps after the first."""
 
 
 class Run(NamedTuple):
@@ -85,6 +87,7 @@ class Run(NamedTuple):
     similarity: str
     arm: str
     seed: int
+    epochs: int | None = None
 
     @property
     def cell(self) -> str:
@@ -94,12 +97,13 @@ class Run(NamedTuple):
     @property
     def name(self) -> str:
         """Its folder."""
-        return f"{self.cell}-{self.seed}"
+        return f"{self.cell}-{self.seed}" + (f"-of-{self.epochs}" if self.epochs else "")
 
     def settings(self) -> dict[str, Any]:
         """What it is trained with."""
-        own = OWN.get((self.data, self.arm), {})
-        return COMMON | DATA[self.data] | SIMILARITIES[self.similarity] | ARMS[self.arm] | own | {"seed": self.seed}
+        own = OWN.get((self.data, self.arm), {}) | {"seed": self.seed}
+        short = {"num_train_epochs": self.epochs, "early_stopping_patience": 0} if self.epochs else {}
+        return COMMON | DATA[self.data] | SIMILARITIES[self.similarity] | ARMS[self.arm] | own | short
 
 
 def all_runs(seeds: list[int], only: str) -> Iterator[Run]:
@@ -119,24 +123,24 @@ def main(options: argparse.Namespace) -> None:
     output_dir = options.output_dir.resolve()
     if options.pace:
         return measure_pace(output_dir, options.only, options.data)
-    for run in all_runs(options.seeds, options.only):
-        folder = output_dir / run.name
+    for run, epochs in product(all_runs(options.seeds, options.only), options.epochs or [None]):
+        short = run._replace(epochs=epochs)
+        folder = output_dir / short.name
         if not (folder / "ranks.npz").is_file():
-            settings = run.settings()
-            train(folder, [], settings | source(run.data, options.data))
+            train(folder, [], short.settings() | source(run.data, options.data))
             keep_ranks(folder)
 
 
 def measure_pace(output_dir: Path, only: str, data: Path) -> None:
     """Write the processor seconds of a step of each arm into `pace.json`, evaluation not counted."""
     for run in all_runs([0], only):
-        pace = read_json(output_dir / "pace.json")
-        if run.cell not in pace:
+        if run.cell not in read_json(output_dir / "pace.json"):
             folder = output_dir / f"pace-{run.cell}"
             train(folder, [], run.settings() | PACE | source(run.data, data))
-            first, _, last = [row for row in trainer_log(folder) if "eval_ndcg@10" in row]
-            cost = (last["cpu_seconds"] - first["cpu_seconds"]) / (last["step"] - first["step"])
-            write_json(output_dir / "pace.json", pace | {run.cell: cost})
+            rows = [row for row in trainer_log(folder) if "eval_ndcg@10" in row]
+            steps, seconds = (np.diff([row[key] for row in rows]) for key in ("step", "cpu_seconds"))
+            pace = read_json(output_dir / "pace.json") | {run.cell: float(np.median(seconds / steps))}
+            write_json(output_dir / "pace.json", pace)
             shutil.rmtree(folder)
 
 
@@ -148,7 +152,8 @@ def keep_ranks(folder: Path) -> None:
 
     recommender, data = Recommender.from_pretrained(folder / "model"), PreparedData.load(folder / "data")
     splits = {split: dataset_ranks(recommender, data.dataset[split]) for split in ("validation", "test")}
-    np.savez_compressed(folder / "ranks.npz", **{split: ranks.astype(np.uint16) for split, ranks in splits.items()})
+    with written_whole_file(folder / "ranks.npz") as temporary:
+        np.savez_compressed(temporary, **{split: ranks.astype(np.uint16) for split, ranks in splits.items()})
 
 
 if __name__ == "__main__":
@@ -158,5 +163,6 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="", help="runs whose name holds this, e.g. beauty-cosine or neighbours-0")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--core", type=int, help="the one core that may be used")
+    parser.add_argument("--epochs", type=int, nargs="+", help="stop each run after so many epochs instead")
     parser.add_argument("--pace", action="store_true", help="only measure what a step of each arm costs")
     main(parser.parse_args())

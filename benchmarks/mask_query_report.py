@@ -1,17 +1,19 @@
 """Tables and plots of what `benchmarks/mask_query.py` has finished so far.
 
-    python benchmarks/mask_query_report.py [--runs runs/benchmarks/mask_query] [--plots docs/images] [--lens]
+    python benchmarks/mask_query_report.py [--runs runs/benchmarks/mask_query] [--docs docs] [--lens]
 
-Prints Markdown. For each data set and similarity: the best validation and the test NDCG@10, the processor time to the
-best and to 95 % of the plain [MASK]'s best, and paired differences on test over users, each user's value the mean over
-seeds; then the best validation within shares of the time in which plain got to its best. With `--lens` also what a
-state knows on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks (the logit lens of nostalgebraist,
-2020). Draws the learning curves: NDCG@10 on validation over CPU-seconds, which are steps times what a step of that arm
-costs on one core (`pace.json` of `benchmarks/mask_query.py --pace`).
+Puts them into `docs/mask-query.md`, between the comments that name a data set, and into `docs/images/`. For each data
+set and similarity: NDCG@10 on validation and test, and the steps and the processor time that it took; the best
+validation within a budget of time, and of targets that were asked for; differences on test, paired over users. Seconds
+are steps times what a step of that arm costs on one core (`benchmarks/mask_query.py --pace`). With `--lens` also what
+a state knows on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks (the logit lens of nostalgebraist,
+2020), of finished runs and of those that `benchmarks/mask_query.py --epochs` stopped early.
 """
 
 import argparse
+import re
 import statistics
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,8 +32,15 @@ from seqrec.metrics.ranking import ndcg_at_k
 from seqrec.report import trainer_log
 
 COLOURS = dict(zip(ARMS, ("#9ca3af", "#f59e0b", "#2563eb", "#10b981", "#a855f7", "#111827"), strict=True))
+NAMES = {"cosine": "cosine", "dot": "dot product"}
 SHARE = 0.95
 BUDGETS = (1 / 8, 1 / 4, 1 / 2, 1)
+PAIRS = (
+    *((arm, "plain") for arm in ("previous", "neighbours", "shifted", "causal")),
+    *(("neighbours", "previous"), ("shifted", "neighbours"), ("shifted", "previous")),
+)
+LENS = ("movielens-100k", "cosine")
+LENS_EPOCHS = (1, 3, 10, 30)
 
 
 class Finished(NamedTuple):
@@ -39,102 +48,170 @@ class Finished(NamedTuple):
 
     Attributes:
         seed: Its seed.
-        seconds: Processor time of training at each evaluation, at the pace of one core.
+        steps: Training steps at each evaluation.
+        seconds: Processor time of training there, at the pace of one core.
+        targets: Targets that training had asked for by then.
         values: Validation NDCG@10 there.
         test: NDCG@10 of each user.
     """
 
     seed: int
+    steps: np.ndarray
     seconds: np.ndarray
+    targets: np.ndarray
     values: np.ndarray
     test: np.ndarray
+
+    def at_best(self, axis: str) -> float:
+        """How far it was when it was best."""
+        return float(getattr(self, axis)[self.values.argmax()])
 
     def first_at(self, value: float) -> float:
         """Seconds until a value was reached; infinite where it never was."""
         reached = np.flatnonzero(self.values >= value)
         return float(self.seconds[reached[0]]) if len(reached) else float("inf")
 
-    def best_by(self, seconds: float) -> float:
-        """Best value within a budget."""
-        return float(np.interp(seconds, self.seconds, np.maximum.accumulate(self.values)))
+    def best_by(self, axis: str, budget: float) -> float:
+        """Best value that was measured within a budget; NaN before the first evaluation."""
+        within = self.values[: np.searchsorted(getattr(self, axis), budget, side="right")]
+        return float(within.max()) if len(within) else float("nan")
 
-    @property
-    def seconds_to_best(self) -> float:
-        """When it was at its best."""
-        return float(self.seconds[self.values.argmax()])
+
+Arms = dict[str, list[Finished]]
 
 
 def main(options: argparse.Namespace) -> None:
-    """Print tables and draw plots of every data set that has runs."""
+    """Write tables and draw plots of every data set that has runs."""
+    page = options.docs / "mask-query.md"
+    text = page.read_text(encoding="utf-8")
     for data in DATA:
         found = {similarity: read(options.runs, data, similarity, options.seeds) for similarity in SIMILARITIES}
-        for similarity, arms in found.items():
-            if arms:
-                print(f"### {TITLES[data].split(',')[0]}, {similarity}\n\n{table(arms)}\n\n{budget_table(arms)}\n")
-                if options.lens:
-                    print(f"{lens_table(options.runs, data, similarity, arms)}\n")
         if any(found.values()):
-            draw(found, TITLES[data].split(",")[0], options.plots / f"mask-query-{data}.png")
+            text = put(text, data, "\n\n".join(tables(found)))
+            draw(found, TITLES[data].split(",")[0], options.docs / "images" / f"mask-query-{data}.png")
+    if options.lens:
+        text = put(text, "lens", lens_table(options.runs, *LENS, options.seeds))
+    with written_whole_file(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
-def read(folder: Path, data: str, similarity: str, seeds: list[int]) -> dict[str, list[Finished]]:
+def put(text: str, name: str, part: str) -> str:
+    """Return a page with what stands between two comments replaced."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    replaced, count = re.subn(f"{begin}.*?{end}", lambda _: f"{begin}\n\n{part}\n\n{end}", text, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"The page has {count} places from {begin!r} to {end!r}; expected one. Write both comments.")
+    return replaced
+
+
+def read(folder: Path, data: str, similarity: str, seeds: Sequence[int]) -> Arms:
     """Return the finished runs of each arm."""
-    arms: dict[str, list[Finished]] = {}
+    arms: Arms = {}
     pace = read_json(folder / "pace.json")
-    if missing := [cell for arm in ARMS if (cell := Run(data, similarity, arm, 0).cell) not in pace]:
-        raise ValueError(f"{folder / 'pace.json'} has no {missing}. Measure it: benchmarks/mask_query.py --pace.")
     for arm in ARMS:
         for run in (Run(data, similarity, arm, seed) for seed in seeds):
             if (folder / run.name / "ranks.npz").is_file():
-                rows = [entry for entry in trainer_log(folder / run.name) if "eval_ndcg@10" in entry]
-                seconds = np.array([row["step"] for row in rows]) * pace[run.cell]
-                values = np.array([row["eval_ndcg@10"] for row in rows])
-                test = ndcg_at_k(np.load(folder / run.name / "ranks.npz")["test"].astype(np.int64), 10)
-                arms.setdefault(arm, []).append(Finished(run.seed, seconds, values, test))
+                if run.cell not in pace:
+                    raise ValueError(f"{folder / 'pace.json'} lacks {run.cell!r}. Measure it: mask_query.py --pace.")
+                arms.setdefault(arm, []).append(read_run(folder / run.name, run.seed, pace[run.cell]))
     return arms
 
 
-def table(arms: dict[str, list[Finished]]) -> str:
-    """Return the table of one data set and similarity."""
-    lines = [["query", "seeds", "validation", "at CPU-s", "CPU-s to 95 % of plain", "test", "- plain", "- causal"]]
-    lines.append(["---"] * len(lines[0]))
+def read_run(folder: Path, seed: int, pace: float) -> Finished:
+    """Return what a run left, its steps taking so many seconds each."""
+    rows = [entry for entry in trainer_log(folder) if "eval_ndcg@10" in entry]
+    steps = np.array([row["step"] for row in rows])
+    trained = read_json(folder / "model" / "metrics.json")["train"]
+    timed = steps[-1] - (trained["resumed_at_step"] or 0)
+    targets = steps * trained["interactions_per_second"] * trained["seconds"] / timed
+    values = np.array([row["eval_ndcg@10"] for row in rows])
+    test = ndcg_at_k(np.load(folder / "ranks.npz")["test"].astype(np.int64), 10)
+    return Finished(seed, steps, steps * pace, targets, values, test)
+
+
+def tables(found: dict[str, Arms]) -> Iterable[str]:
+    """Return all that is said of one data set."""
+    for similarity, arms in found.items():
+        if arms:
+            yield f"**Scores by {NAMES[similarity]}.**"
+            yield quality_table(arms)
+        if "plain" in arms:
+            yield budget_table(arms, "seconds", 1, "best validation within CPU-seconds")
+            yield budget_table(arms, "targets", 1e6, "within million targets")
+    yield "**Differences on test**, paired over users, with 95 % bootstrap intervals; then each seed's difference."
+    yield difference_table(found)
+
+
+def quality_table(arms: Arms) -> str:
+    """Return how good each arm got, and what that took."""
+    titles = ("validation", "test", "test of each seed", "steps to best", "CPU-s to best", "CPU-s to 95 % of plain")
     plain = statistics.mean(run.values.max() for run in arms["plain"]) if "plain" in arms else np.inf
+    lines = []
     for arm, runs in arms.items():
-        best = [float(run.values.max()) for run in runs]
-        at = statistics.mean(run.seconds_to_best for run in runs)
+        tests = [float(run.test.mean()) for run in runs]
         times = [time for run in runs if np.isfinite(time := run.first_at(SHARE * plain))]
         reached = f"{statistics.mean(times):,.0f}" if len(times) == len(runs) else f"{len(times)} of {len(runs)} do"
-        compared = [difference(runs, arms.get(other, [])) if other != arm else "" for other in ("plain", "causal")]
-        test = spread([float(run.test.mean()) for run in runs])
-        lines.append([arm, str(len(runs)), spread(best), f"{at:,.0f}", reached, test, *compared])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        took = [f"{statistics.mean(run.at_best(axis) for run in runs):,.0f}" for axis in ("steps", "seconds")]
+        seeds = ", ".join(f"{test:.4f}" for test in tests)
+        lines.append([arm, mean([run.values.max() for run in runs]), mean(tests), seeds, *took, reached])
+    return markdown(["", *titles], lines)
 
 
-def budget_table(arms: dict[str, list[Finished]]) -> str:
-    """Return the table of the best validation within shares of the time in which plain got to its best."""
-    if "plain" not in arms:
-        return ""
-    whole = statistics.mean(run.seconds_to_best for run in arms["plain"])
+def budget_table(arms: Arms, axis: str, unit: float, title: str) -> str:
+    """Return the best validation within shares of what plain took to its best, the mean over seeds."""
+    whole = statistics.mean(run.at_best(axis) for run in arms["plain"])
     budgets = [share * whole for share in BUDGETS]
-    lines = [["best within CPU-s", *(f"{budget:,.0f}" for budget in budgets)], ["---", *("---:" for _ in budgets)]]
+    lines = []
     for arm, runs in arms.items():
-        values = [statistics.mean(run.best_by(budget) for run in runs) for budget in budgets]
-        lines.append([arm, *(f"{value:.4f}" for value in values)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        ended = [any(getattr(run, axis)[-1] < budget for run in runs) for budget in budgets]
+        values = [statistics.mean(run.best_by(axis, budget) for run in runs) for budget in budgets]
+        lines.append([arm, *(f"{value:.4f}{' *' * over}" for value, over in zip(values, ended, strict=True))])
+    return markdown([title, *(f"{budget / unit:,.{1 if unit > 1 else 0}f}" for budget in budgets)], lines)
 
 
-def lens_table(folder: Path, data: str, similarity: str, arms: dict[str, list[Finished]]) -> str:
-    """Return the table of what states know after each number of blocks, the mean over runs whose model is there."""
-    folders = {arm: [folder / Run(data, similarity, arm, run.seed).name for run in runs] for arm, runs in arms.items()}
-    found = {
-        arm: [lens(run) for run in runs if (run / "model" / SAFE_WEIGHTS_NAME).is_file()]
-        for arm, runs in folders.items()
-    }
-    rows = {arm: np.mean(values, axis=0) for arm, values in found.items() if values}
-    depths = range(len(next(iter(rows.values()), ())))
-    lines = [["query", *(f"after {depth} blocks" for depth in depths)], ["---", *("---:" for _ in depths)]]
-    lines += [[arm, *(f"{value:.4f}" for value in values)] for arm, values in rows.items()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def difference_table(found: dict[str, Arms]) -> str:
+    """Return the paired differences of pairs of arms, for each similarity and for both together."""
+    lines = []
+    for pair in PAIRS:
+        shared = [shared_tests(arms, *pair) for arms in found.values()]
+        cells = [difference(tests) for tests in shared]
+        lines.append(
+            [f"{pair[0]} − {pair[1]}", *cells, difference([t for tests in shared for t in tests], brief=True)]
+        )
+    return markdown(["", *(NAMES[similarity] for similarity in found), "both together"], lines)
+
+
+def shared_tests(arms: Arms, arm: str, other: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the users' values of two arms, of each seed that both have."""
+    others = {run.seed: run.test for run in arms.get(other, [])}
+    return [(run.test, others[run.seed]) for run in arms.get(arm, []) if run.seed in others]
+
+
+def difference(tests: Sequence[tuple[np.ndarray, np.ndarray]], *, brief: bool = False) -> str:
+    """Return a paired difference, each user's value the mean over runs."""
+    if not tests:
+        return ""
+    found = paired_difference(*(np.mean(values, axis=0) for values in zip(*tests, strict=True)))
+    p_value = f"p {found.p_value:.3f}" if found.p_value >= 0.001 else "p < 0.001"
+    low, high = found.interval
+    text = f"{found.difference:+.4f} [{low:+.4f}, {high:+.4f}], {p_value}"
+    if not brief:
+        text += "; " + ", ".join(f"{(values - others).mean():+.4f}" for values, others in tests)
+    return text.replace("-", "−")
+
+
+def lens_table(folder: Path, data: str, similarity: str, seeds: Sequence[int]) -> str:
+    """Return what states know after each number of blocks, the mean over runs whose model is there."""
+    lines = []
+    for arm in ARMS:
+        for epochs in (*LENS_EPOCHS, None):
+            runs = [folder / Run(data, similarity, arm, seed, epochs).name for seed in seeds]
+            values = [lens(run) for run in runs if (run / "model" / SAFE_WEIGHTS_NAME).is_file()]
+            if values:
+                known = [f"{value:.4f}" for value in np.mean(values, axis=0)]
+                lines.append([arm, str(epochs or "at its best"), *known, str(len(values))])
+    depths = range(max(len(line) for line in lines) - 3)
+    return markdown(["", "epochs", *(f"after {depth} block{'s' * (depth != 1)}" for depth in depths), "seeds"], lines)
 
 
 def lens(run: Path) -> list[float]:
@@ -149,50 +226,51 @@ def lens(run: Path) -> list[float]:
     return found
 
 
-def spread(values: list[float]) -> str:
-    """Return mean and standard deviation."""
-    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+def mean(values: Sequence[float]) -> str:
+    """Return a mean, with the standard deviation where there are enough values for one."""
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 2 else ""
     return f"{statistics.mean(values):.4f}{deviation}"
 
 
-def difference(runs: list[Finished], others: list[Finished]) -> str:
-    """Return the paired difference on test, each user's value the mean over the seeds that both have."""
-    values, other_values = ({run.seed: run.test for run in of_arm} for of_arm in (runs, others))
-    seeds = sorted(values.keys() & other_values.keys())
-    if not seeds:
-        return ""
-    means = [np.mean([of_seed[seed] for seed in seeds], axis=0) for of_seed in (values, other_values)]
-    found = paired_difference(*means)
-    low, high = found.interval
-    return f"{found.difference:+.4f} [{low:+.4f}, {high:+.4f}], p {found.p_value:.4f}"
+def markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table."""
+    rows = [titles, ["---", *("---:" for _ in titles[1:])], *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def draw(found: dict[str, dict[str, list[Finished]]], title: str, path: Path) -> None:
+def draw(found: dict[str, Arms], title: str, path: Path) -> None:
     """Draw a panel for each similarity: the mean of the seeds as long as all of them ran, and each seed faintly."""
-    figure = Figure(figsize=(11, 4.2), dpi=130, layout="constrained")
+    figure = Figure(figsize=(11, 4.6), dpi=130, layout="constrained")
     panels: Any = figure.subplots(1, len(found), sharey=True)
+    top = max(run.values.max() for arms in found.values() for runs in arms.values() for run in runs)
     for axes, (similarity, arms) in zip(panels, found.items(), strict=True):
         for arm, runs in arms.items():
-            end = min(run.seconds[-1] for run in runs)
-            grid = np.linspace(max(run.seconds[0] for run in runs), end, 100)
-            mean = np.mean([np.interp(grid, run.seconds, run.values) for run in runs], axis=0)
-            for run in runs:
-                axes.plot(run.seconds, run.values, color=COLOURS[arm], linewidth=0.6, alpha=0.35)
-            axes.plot(grid, mean, color=COLOURS[arm], linewidth=2, label=arm)
-        axes.set_title(f"{title}, {similarity}", loc="left", weight="bold")
+            draw_arm(axes.plot, runs, COLOURS[arm])
+        axes.set_title(f"{title}, {NAMES[similarity]}", loc="left", weight="bold")
         axes.set_xlabel("CPU-seconds of training, one core")
+        axes.set_ylim(bottom=0.4 * top, top=1.03 * top)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#e5e7eb")
     panels[0].set_ylabel("validation NDCG@10")
+    for arm, colour in COLOURS.items():
+        panels[-1].plot([], [], color=colour, linewidth=2, label=arm)
     panels[-1].legend(frameon=False, loc="lower right")
     with written_whole_file(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
+def draw_arm(plot: Callable[..., Any], runs: Sequence[Finished], colour: str) -> None:
+    """Draw the curves of an arm's seeds and their mean."""
+    for run in runs:
+        plot(run.seconds, run.values, color=colour, linewidth=0.6, alpha=0.35)
+    grid = np.linspace(max(run.seconds[0] for run in runs), min(run.seconds[-1] for run in runs), 100)
+    plot(grid, np.mean([np.interp(grid, run.seconds, run.values) for run in runs], axis=0), color=colour, linewidth=2)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks" / "mask_query")
-    parser.add_argument("--plots", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the folder with mask-query.md and images/")
     parser.add_argument("--lens", action="store_true", help="also score states after each number of blocks")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     main(parser.parse_args())
