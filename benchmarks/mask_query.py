@@ -74,8 +74,8 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {
     ("movielens-1m", "newest"): BY_STEPS | {"eval_steps": 600, "save_steps": 600, "max_steps": 12_000},
 }
 """Causal attention on ML-100K needs more dropout, as its own config has it. The newest item's own state has one target
-a prefix: an epoch of that is hours on dense data, so it is measured every so many steps and stopped after so many: less
-than an epoch on ML-1M, two to three on ML-100K."""
+a prefix: an epoch of that is hours on dense data, so it is measured every so many steps and stopped after so many:
+less than an epoch on ML-1M, two to three on ML-100K."""
 PACE = BY_STEPS | {"max_steps": 240, "eval_steps": 40, "save_steps": 240}
 """What a step costs is the median of the five stretches of forty steps after the first."""
 

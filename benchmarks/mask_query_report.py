@@ -6,7 +6,7 @@ Puts them into `docs/mask-query.md`, between the comments that name a data set, 
 set and similarity: NDCG@10 on validation and test, and the steps and the processor time that it took; the best
 validation within a budget of time, and of targets that were asked for; differences on test, paired over users. Seconds
 are steps times what a step of that arm costs on one core (`benchmarks/mask_query.py --pace`). With `--lens` also what
-a state knows on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks (the logit lens of nostalgebraist,
+a state knows on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks (the logit lens, nostalgebraist,
 2020), of finished runs and of those that `benchmarks/mask_query.py --epochs` stopped early.
 """
 
