@@ -1,7 +1,7 @@
 """Run a benchmark by its name; each prints what it measured, `--help` says how.
 
 python benchmarks/run.py quality    # our models on three data sets, beside the published results
-python benchmarks/run.py mask_query # what a [MASK] should start from
+python benchmarks/run.py mask_query # what a [MASK] should start from; mask_query_report writes it up
 python benchmarks/run.py transfer   # a model of one shop on another one's items, with an adapter and without
 python benchmarks/run.py softmax    # the softmax over the catalogue, plain against chunks
 python benchmarks/run.py training   # speed, two cores, time to quality and memory, beside RecTools and RePlay
