@@ -97,8 +97,9 @@ def main(options: argparse.Namespace) -> None:
 def put(text: str, name: str, part: str) -> str:
     """Return a page with what stands between two comments replaced."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    before, after = text.split(begin)[0], text.split(end)[-1]
-    return f"{before}{begin}\n\n{part}\n\n{end}{after}"
+    if begin not in text or end not in text:
+        raise ValueError(f"The page lacks {begin!r} or {end!r}. Write both where the tables belong.")
+    return f"{text.split(begin)[0]}{begin}\n\n{part}\n\n{end}{text.split(end)[1]}"
 
 
 def read(folder: Path, data: str, similarity: str, seeds: Sequence[int]) -> Arms:
