@@ -3,11 +3,11 @@
     python benchmarks/mask_query.py [--data ../shared/data] [--only beauty-cosine] [--seeds 0 1 2] [--core 0]
 
 Every run learns at a constant rate, its weights averaged, until validation has been flat for a while, so that its
-learning curve can be read at any budget. What is finished is kept, what was interrupted is resumed; several processes
-may share the work by `--only`. Each run leaves its curve in `logs/` and the ranks of all users in `ranks.npz`.
-Runs may come from busy cores or a GPU: `--pace` measures, once for each arm and on one core, what a step costs. With
-`--epochs 1 3 10` runs are stopped so early, to look into what they have learned by then.
-`benchmarks/mask_query_report.py` makes tables and plots of them.
+learning curve can be read at any budget. What is finished has a small record in `benchmarks/records/mask_query` (its
+curve, the ranks of all test targets, what its states know after each block) and is not trained again; what was
+interrupted is resumed; several processes may share the work by `--only`. Runs may come from busy cores or a GPU:
+`--pace` measures, once for each arm and on one core, what a step costs. With `--epochs 1 3 10` runs are stopped so
+early, to look into what they have learned by then. `benchmarks/mask_query_report.py` makes tables and plots of it all.
 """
 
 import argparse
@@ -19,9 +19,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from quality import ROOT, source, train
+from safetensors.numpy import save_file
 
+from seqrec import Recommender
+from seqrec.data import PreparedData
+from seqrec.evaluation import dataset_ranks
 from seqrec.folders import read_json, write_json, written_whole_file
+from seqrec.metrics.ranking import ndcg_at_k
 from seqrec.report import trainer_log
+
+RECORDS = Path(__file__).parent / "records" / "mask_query"
+LAST_RANK = 100
+"""Where ranks are cut, as one byte has to hold them: 101 says that a target is further down."""
 
 COMMON = {
     **{"attention": "bidirectional", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1},
@@ -98,6 +107,10 @@ class Run(NamedTuple):
         """Its folder."""
         return f"{self.cell}-{self.seed}" + (f"-of-{self.epochs}" if self.epochs else "")
 
+    def record(self, records: Path) -> Path:
+        """Where its record is, among others."""
+        return records / f"{self.name}.safetensors"
+
     def settings(self) -> dict[str, Any]:
         """What it is trained with."""
         own = OWN.get((self.data, self.arm), {}) | {"seed": self.seed}
@@ -122,43 +135,61 @@ def main(options: argparse.Namespace) -> None:
         os.sched_setaffinity(0, {options.core})
     output_dir = options.output_dir.resolve()
     if options.pace:
-        return measure_pace(output_dir, options.only, options.data)
+        return measure_pace(output_dir, options.records, options.only, options.data)
     for run in all_runs(options.seeds, options.only, options.epochs):
-        folder = output_dir / run.name
-        if not (folder / "ranks.npz").is_file():
+        if not run.record(options.records).is_file():
+            folder = output_dir / run.name
             train(folder, [], run.settings() | source(run.data, options.data))
-            keep_ranks(folder)
+            keep(folder, run.record(options.records))
 
 
-def measure_pace(output_dir: Path, only: str, data: Path) -> None:
+def measure_pace(output_dir: Path, records: Path, only: str, data: Path) -> None:
     """Write the processor seconds of a step of each arm into `pace.json`, evaluation not counted."""
     for run in all_runs([0], only):
-        if run.cell not in read_json(output_dir / "pace.json"):
+        if run.cell not in read_json(records / "pace.json"):
             folder = output_dir / f"pace-{run.cell}"
             train(folder, [], run.settings() | PACE | source(run.data, data))
             rows = [row for row in trainer_log(folder) if "eval_ndcg@10" in row]
             steps, seconds = (np.diff([row[key] for row in rows]) for key in ("step", "cpu_seconds"))
-            pace = read_json(output_dir / "pace.json") | {run.cell: float(np.median(seconds / steps))}
-            write_json(output_dir / "pace.json", pace)
+            pace = read_json(records / "pace.json") | {run.cell: float(np.median(seconds / steps))}
+            write_json(records / "pace.json", pace)
             shutil.rmtree(folder)
 
 
-def keep_ranks(folder: Path) -> None:
-    """Keep the rank of every user's target, seen items excluded, in the order of the prepared data."""
-    from seqrec import Recommender
-    from seqrec.data import PreparedData
-    from seqrec.evaluation import dataset_ranks
-
+def keep(folder: Path, record: Path) -> None:
+    """Write the record of a run, users in the order of the prepared data, seen items excluded."""
     recommender, data = Recommender.from_pretrained(folder / "model"), PreparedData.load(folder / "data")
-    splits = {split: dataset_ranks(recommender, data.dataset[split]) for split in ("validation", "test")}
-    with written_whole_file(folder / "ranks.npz") as temporary:
-        np.savez_compressed(temporary, **{split: ranks.astype(np.uint16) for split, ranks in splits.items()})
+    rows = [row for row in trainer_log(folder) if "eval_ndcg@10" in row]
+    steps = np.array([row["step"] for row in rows])
+    trained = read_json(folder / "model" / "metrics.json")["train"]
+    timed = steps[-1] - (trained["resumed_at_step"] or 0)
+    ranks = dataset_ranks(recommender, data.dataset["test"])
+    found = {
+        "steps": steps,
+        "targets": steps * trained["interactions_per_second"] * trained["seconds"] / timed,
+        "values": np.array([row["eval_ndcg@10"] for row in rows]),
+        "test_ranks": np.minimum(ranks, LAST_RANK + 1).astype(np.uint8),
+        "lens": np.array(lens(recommender, data)),
+    }
+    with written_whole_file(record) as temporary:
+        save_file(found, temporary, {"device": trained["device"]})
+
+
+def lens(recommender: Recommender, data: PreparedData) -> list[float]:
+    """Return validation NDCG@10 of a model without its last blocks: with none of them, with one, ..."""
+    (encoder,) = recommender.model.model.encoders
+    blocks, found = encoder.layers, []
+    for depth in range(len(blocks) + 1):
+        encoder.layers = blocks[:depth]
+        found.append(float(ndcg_at_k(dataset_ranks(recommender, data.dataset["validation"]), 10).mean()))
+    return found
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "runs" / "benchmarks" / "mask_query")
+    parser.add_argument("--records", type=Path, default=RECORDS, help="where the records are")
     parser.add_argument("--only", default="", help="runs whose name holds this, e.g. beauty-cosine or neighbours-0")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--core", type=int, help="the one core that may be used")

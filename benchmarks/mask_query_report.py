@@ -1,13 +1,13 @@
-"""Tables and plots of what `benchmarks/mask_query.py` has finished so far.
+"""Tables and plots of what `benchmarks/mask_query.py` has finished so far, from its records alone.
 
-    python benchmarks/mask_query_report.py [--runs runs/benchmarks/mask_query] [--docs docs] [--lens]
+    python benchmarks/mask_query_report.py [--records benchmarks/records/mask_query] [--docs docs]
 
 Puts them into `docs/mask-query.md`, between the comments that name a data set, and into `docs/images/`. For each data
 set and similarity: NDCG@10 on validation and test, and the steps and the processor time that it took; the best
 validation within a budget of time, and of targets that were asked for; differences on test, paired over users. Seconds
-are steps times what a step of that arm costs on one core (`benchmarks/mask_query.py --pace`). With `--lens` also what
-a state knows on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks (the logit lens, nostalgebraist,
-2020), of finished runs and of those that `benchmarks/mask_query.py --epochs` stopped early.
+are steps times what a step of that arm costs on one core (`benchmarks/mask_query.py --pace`). Also what a state knows
+on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks (the logit lens, nostalgebraist, 2020), of
+finished runs and of those that `benchmarks/mask_query.py --epochs` stopped early.
 """
 
 import argparse
@@ -17,18 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from mask_query import ARMS, DATA, SIMILARITIES, Run
+from mask_query import ARMS, DATA, RECORDS, SIMILARITIES, Run
 from matplotlib.figure import Figure
 from quality import ROOT, TITLES
-from transformers.utils import SAFE_WEIGHTS_NAME
+from safetensors.numpy import load_file
 
-from seqrec import Recommender
-from seqrec.data import PreparedData
-from seqrec.evaluation import dataset_ranks
 from seqrec.folders import read_json, written_whole_file
 from seqrec.metrics import paired_difference
 from seqrec.metrics.ranking import ndcg_at_k
-from seqrec.report import trainer_log
 
 COLOURS = dict(zip(ARMS, ("#9ca3af", "#f59e0b", "#2563eb", "#10b981", "#a855f7", "#111827"), strict=True))
 NAMES = {"cosine": "cosine", "dot": "dot product"}
@@ -84,12 +80,11 @@ def main(options: argparse.Namespace) -> None:
     page = options.docs / "mask-query.md"
     text = page.read_text(encoding="utf-8")
     for data in DATA:
-        found = {similarity: read(options.runs, data, similarity, options.seeds) for similarity in SIMILARITIES}
+        found = {similarity: read(options.records, data, similarity, options.seeds) for similarity in SIMILARITIES}
         if any(found.values()) and f"<!-- begin {data} -->" in text:
             text = put(text, data, "\n\n".join(tables(found)))
             draw(found, TITLES[data].split(",")[0], options.docs / "images" / f"mask-query-{data}.png")
-    if options.lens:
-        text = put(text, "lens", lens_table(options.runs, *LENS, options.seeds))
+    text = put(text, "lens", lens_table(options.records, *LENS, options.seeds))
     with written_whole_file(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -108,23 +103,18 @@ def read(folder: Path, data: str, similarity: str, seeds: Sequence[int]) -> Arms
     pace = read_json(folder / "pace.json")
     for arm in ARMS:
         for run in (Run(data, similarity, arm, seed) for seed in seeds):
-            if (folder / run.name / "ranks.npz").is_file():
+            if run.record(folder).is_file():
                 if run.cell not in pace:
                     raise ValueError(f"{folder / 'pace.json'} lacks {run.cell!r}. Measure it: mask_query.py --pace.")
-                arms.setdefault(arm, []).append(read_run(folder / run.name, run.seed, pace[run.cell]))
+                arms.setdefault(arm, []).append(read_run(run.record(folder), run.seed, pace[run.cell]))
     return arms
 
 
-def read_run(folder: Path, seed: int, pace: float) -> Finished:
+def read_run(path: Path, seed: int, pace: float) -> Finished:
     """Return what a run left, its steps taking so many seconds each."""
-    rows = [entry for entry in trainer_log(folder) if "eval_ndcg@10" in entry]
-    steps = np.array([row["step"] for row in rows])
-    trained = read_json(folder / "model" / "metrics.json")["train"]
-    timed = steps[-1] - (trained["resumed_at_step"] or 0)
-    targets = steps * trained["interactions_per_second"] * trained["seconds"] / timed
-    values = np.array([row["eval_ndcg@10"] for row in rows])
-    test = ndcg_at_k(np.load(folder / "ranks.npz")["test"].astype(np.int64), 10)
-    return Finished(seed, steps, steps * pace, targets, values, test)
+    found = load_file(path)
+    test = ndcg_at_k(found["test_ranks"].astype(np.int64), 10)
+    return Finished(seed, found["steps"], found["steps"] * pace, found["targets"], found["values"], test)
 
 
 def tables(found: dict[str, Arms]) -> Iterable[str]:
@@ -199,29 +189,17 @@ def difference(tests: Sequence[tuple[np.ndarray, np.ndarray]], *, brief: bool = 
 
 
 def lens_table(folder: Path, data: str, similarity: str, seeds: Sequence[int]) -> str:
-    """Return what states know after each number of blocks, the mean over runs whose model is there."""
+    """Return what states know after each number of blocks, the mean over runs."""
     lines = []
     for arm in ARMS:
         for epochs in (*LENS_EPOCHS, None):
-            runs = [folder / Run(data, similarity, arm, seed, epochs).name for seed in seeds]
-            values = [lens(run) for run in runs if (run / "model" / SAFE_WEIGHTS_NAME).is_file()]
+            records = [Run(data, similarity, arm, seed, epochs).record(folder) for seed in seeds]
+            values = [load_file(path)["lens"] for path in records if path.is_file()]
             if values:
                 known = [f"{value:.4f}" for value in np.mean(values, axis=0)]
                 lines.append([arm, str(epochs or "at its best"), *known, str(len(values))])
     depths = range(max(len(line) for line in lines) - 3)
     return markdown(["", "epochs", *(f"after {depth} block{'s' * (depth != 1)}" for depth in depths), "seeds"], lines)
-
-
-def lens(run: Path) -> list[float]:
-    """Return validation NDCG@10 of a run's model without its last blocks: with none of them, with one, ..."""
-    recommender = Recommender.from_pretrained(run / "model")
-    rows = PreparedData.load(run / "data").dataset["validation"]
-    (encoder,) = recommender.model.model.encoders
-    blocks, found = encoder.layers, []
-    for depth in range(len(blocks) + 1):
-        encoder.layers = blocks[:depth]
-        found.append(float(ndcg_at_k(dataset_ranks(recommender, rows), 10).mean()))
-    return found
 
 
 def mean(values: Sequence[float]) -> str:
@@ -267,8 +245,7 @@ def draw_arm(plot: Callable[..., Any], runs: Sequence[Finished], colour: str) ->
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks" / "mask_query")
+    parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the folder with mask-query.md and images/")
-    parser.add_argument("--lens", action="store_true", help="also score states after each number of blocks")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     main(parser.parse_args())
