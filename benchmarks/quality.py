@@ -3,8 +3,9 @@
     python benchmarks/quality.py [--only beauty] [--seeds 0 1 2] [--data ../shared/data] [--cores 0 1] [--no_training]
 
 A row is a config of `configs/`, or the defaults with nothing named but files. What is finished is kept, what was
-interrupted is resumed; several processes may share the work by `--only`. Writes benchmarks/RESULTS.md from all runs
-that are finished. Rank lists of MovieLens-100K go through `../shared/bench/evaluator.py`, which must agree with us.
+interrupted is resumed; several processes may share the work by `--only`. Writes benchmarks/RESULTS.md: a row anew if
+all seeds of it are finished in OUTPUT_DIR, other rows as they stand there. Rank lists of MovieLens-100K go through
+`../shared/bench/evaluator.py`, which must agree with us.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from seqrec.settings import read_config
 from seqrec.tables import runs_table
 
 ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "RESULTS.md"
 BENCH = ROOT.parent / "shared" / "bench"
 FOLDERS = {"amazon-beauty": "amazon-beauty-2014", "movielens-1m": "movielens-1m"}
 """Where the tables of a data set are under `--data`; MovieLens-100K is fetched."""
@@ -35,7 +37,7 @@ TITLES = {
     "movielens-1m": "MovieLens-1M, items with fewer than 5 ratings removed: 6,040 users, 3,416 items",
     "movielens-100k": "MovieLens-100K, 5-core: 943 users, 1,349 items",
 }
-HEADER = "| ranker | NDCG@10 | HR@10 | NDCG@10, seen included | HR@10, seen included |"
+COLUMNS = "| ranker | NDCG@10 | HR@10 | NDCG@10, seen included | HR@10, seen included | source |"
 BASELINES = ("popularity", "item-kNN", "content-kNN")
 
 
@@ -45,7 +47,7 @@ class Row:
 
     Args:
         data: The data set.
-        name: What stands in the table.
+        name: What it is made from.
         mask: Who sees whom.
         config: Of `configs/`; none for the defaults.
         changed: Settings that replace those of the config.
@@ -56,6 +58,11 @@ class Row:
     mask: str
     config: str | None
     changed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What stands in the table's first cell."""
+        return f"**seqrec, {self.mask}, {self.name}**"
 
     def run(self, seed: int) -> str:
         """The name of a run's folder."""
@@ -96,8 +103,9 @@ def main(options: argparse.Namespace) -> None:
             for row in ROWS:
                 if options.only in row.run(seed):
                     finish(row, seed, output_dir / row.run(seed), options.data)
-    with written_whole_file(Path(__file__).parent / "RESULTS.md") as temporary:
-        temporary.write_text(results(output_dir, options.seeds))
+    text = results(output_dir, options.seeds, RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else "")
+    with written_whole_file(RESULTS) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def finish(row: Row, seed: int, folder: Path, data: Path) -> None:
@@ -152,8 +160,8 @@ def check_outside(folder: Path) -> None:
             raise ValueError(f"{folder}: {name} is {theirs[name]:.5f} outside and {ours[name]:.5f} here.")
 
 
-def results(output_dir: Path, seeds: Sequence[int]) -> str:
-    """Return the tables of what is finished, as Markdown."""
+def results(output_dir: Path, seeds: Sequence[int], before: str) -> str:
+    """Return the tables of what is finished, and of what an earlier text has of the rest, as Markdown."""
     with (Path(__file__).parent / "published.yaml").open(encoding="utf-8") as file:
         published = yaml.safe_load(file)
     parts = [
@@ -162,25 +170,39 @@ def results(output_dir: Path, seeds: Sequence[int]) -> str:
         "Theirs: as published, with\nthe source, by falling NDCG@10."
     ]
     for data, title in TITLES.items():
-        parts.append(f"## {title}\n\n{table(data, output_dir, seeds, published[data])}")
+        old = before.partition(f"## {title}\n")[2].partition("\n## ")[0]
+        parts.append(f"## {title}\n\n{table(data, output_dir, seeds, old, published[data])}")
     return "\n\n".join(parts) + "\n"
 
 
-def table(data: str, output_dir: Path, seeds: Sequence[int], published: Sequence[Mapping[str, Any]]) -> str:
+def table(
+    data: str, output_dir: Path, seeds: Sequence[int], before: str, published: Sequence[Mapping[str, Any]]
+) -> str:
     """Return the table of one data set: baselines, ours, then theirs."""
+    rows = [row for row in ROWS if row.data == data]
+    lines = {first_cell(line): line for line in before.splitlines()} | new_lines(rows, output_dir, seeds)
+    names = [*BASELINES, *(row.title for row in rows)]
+    known = [lines[name] for name in names if name in lines]
+    theirs = [published_row(result) for result in sorted(published, key=lambda result: -result["ndcg"])]
+    return "\n".join([COLUMNS, "|---" * COLUMNS.count(" | ") + "|---|", *known, *theirs])
+
+
+def new_lines(rows: Sequence[Row], output_dir: Path, seeds: Sequence[int]) -> dict[str, str]:
+    """Return the lines of the rows whose seeds are all measured, and of the baselines beside them, by first cell."""
     runs, notes = {}, {}
-    for row in ROWS:
+    for row in rows:
         folders = [output_dir / row.run(seed) for seed in seeds]
-        finished = {folder: read_json(folder / "model" / "metrics.json") for folder in folders}
-        measured = [folder for folder, metrics in finished.items() if "test" in metrics]
-        if row.data == data and measured:
-            name = f"**seqrec, {row.mask}, {row.name}**"
-            runs[name], notes[name] = measured, note(row, [finished[folder] for folder in measured])
-    lines = runs_table(results_of_runs(runs)).splitlines() if runs else [HEADER, "|---|---|---|---|---|"]
-    names = [line.split("|")[1].strip() for line in lines]
-    ends = ["source", "---", *(notes.get(name, "baseline, 95 % interval over users") for name in names[2:])]
-    rows = [f"{line} {end} |" for line, end in zip(lines, ends, strict=True)]
-    return "\n".join(rows + [published_row(result) for result in sorted(published, key=lambda r: -r["ndcg"])])
+        metrics = [read_json(folder / "model" / "metrics.json") for folder in folders]
+        if all("test" in of_run for of_run in metrics):
+            runs[row.title], notes[row.title] = folders, note(row, metrics)
+    lines = runs_table(results_of_runs(runs)).splitlines()[2:] if runs else []
+    floor = "baseline, 95 % interval over users"
+    return {first_cell(line): f"{line} {notes.get(first_cell(line), floor)} |" for line in lines}
+
+
+def first_cell(line: str) -> str:
+    """Return what a line of a table is about."""
+    return line.split("|")[1].strip() if line.startswith("|") else ""
 
 
 def note(row: Row, metrics: Sequence[Mapping[str, Any]]) -> str:
