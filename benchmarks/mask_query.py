@@ -172,7 +172,7 @@ def keep(folder: Path, record: Path) -> None:
         "lens": np.array(lens(recommender, data)),
     }
     with written_whole_file(record) as temporary:
-        save_file(found, temporary, {"device": trained["device"]})
+        save_file(found, temporary, {"device": trained["device"], "data_sha256": data.report["source"]["sha256"]})
 
 
 def lens(recommender: Recommender, data: PreparedData) -> list[float]:
