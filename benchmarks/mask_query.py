@@ -6,8 +6,9 @@ Every run learns at a constant rate, its weights averaged, until validation has 
 learning curve can be read at any budget. What is finished has a small record in `benchmarks/records/mask_query` (its
 curve, the ranks of all test targets, what its states know after each block) and is not trained again; what was
 interrupted is resumed; several processes may share the work by `--only`. Runs may come from busy cores or a GPU:
-`--pace` measures, once for each arm and on one core, what a step costs. With `--epochs 1 3 10` runs are stopped so
-early, to look into what they have learned by then. `benchmarks/mask_query_report.py` makes tables and plots of it all.
+`--pace` measures, once for each arm and on one core, what a step costs. `--variants` makes other runs beside those of
+the study: stopped early, to look into what they have learned by then, or with another setting, to see whether it is
+the recipe that decides. `benchmarks/mask_query_report.py` makes tables and plots of it all.
 """
 
 import argparse
@@ -84,6 +85,17 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {
 """Causal attention on ML-100K needs more dropout, as its own config has it. The newest item's own state has one target
 a prefix: an epoch of that is hours on dense data, so it is measured every so many steps and stopped after so many:
 less than an epoch on ML-1M, two to three on ML-100K."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{
+        f"of-{epochs}": {"num_train_epochs": epochs, "max_steps": -1, "early_stopping_patience": 0}
+        for epochs in (3, 10, 30)
+    },
+    "pre-norm": {"norm": "pre"},
+    "mask-0.4": {"mask_probability": 0.4},
+    "rate-3e-3": {"learning_rate": 3e-3},
+    "ids": {"text_encoder": "none", "hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5},
+}
+"""What else was tried, for which test targets are not read: cut short after so many epochs, or one setting changed."""
 PACE = BY_STEPS | {"max_steps": 240, "eval_steps": 40, "save_steps": 240}
 """What a step costs is the median of the five stretches of forty steps after the first."""
 
@@ -95,7 +107,7 @@ class Run(NamedTuple):
     similarity: str
     arm: str
     seed: int
-    epochs: int | None = None
+    variant: str = ""
 
     @property
     def cell(self) -> str:
@@ -105,7 +117,7 @@ class Run(NamedTuple):
     @property
     def name(self) -> str:
         """Its folder."""
-        return f"{self.cell}-{self.seed}" + (f"-of-{self.epochs}" if self.epochs else "")
+        return f"{self.cell}-{self.seed}" + (f"-{self.variant}" if self.variant else "")
 
     def record(self, records: Path) -> Path:
         """Where its record is, among others."""
@@ -113,20 +125,18 @@ class Run(NamedTuple):
 
     def settings(self) -> dict[str, Any]:
         """What it is trained with."""
-        own = OWN.get((self.data, self.arm), {}) | {"seed": self.seed}
-        whole = {"max_steps": -1, "early_stopping_patience": 0}
-        short = whole | {"num_train_epochs": self.epochs} if self.epochs else {}
-        return COMMON | DATA[self.data] | SIMILARITIES[self.similarity] | ARMS[self.arm] | own | short
+        own = OWN.get((self.data, self.arm), {}) | VARIANTS.get(self.variant, {}) | {"seed": self.seed}
+        return COMMON | DATA[self.data] | SIMILARITIES[self.similarity] | ARMS[self.arm] | own
 
 
-def all_runs(seeds: Sequence[int], only: str, epochs: Sequence[int | None] = (None,)) -> Iterator[Run]:
+def all_runs(seeds: Sequence[int], only: str, variants: Sequence[str] = ("",)) -> Iterator[Run]:
     """Every run whose name holds a text, all of a seed before the next one."""
     for seed in seeds:
         for data in DATA:
             for similarity in SIMILARITIES:
                 for arm in ARMS:
                     if only in Run(data, similarity, arm, seed).name:
-                        yield from (Run(data, similarity, arm, seed, end) for end in epochs)
+                        yield from (Run(data, similarity, arm, seed, variant) for variant in variants)
 
 
 def main(options: argparse.Namespace) -> None:
@@ -136,11 +146,11 @@ def main(options: argparse.Namespace) -> None:
     output_dir = options.output_dir.resolve()
     if options.pace:
         return measure_pace(output_dir, options.records, options.only, options.data)
-    for run in all_runs(options.seeds, options.only, options.epochs):
+    for run in all_runs(options.seeds, options.only, options.variants):
         if not run.record(options.records).is_file():
             folder = output_dir / run.name
             train(folder, [], run.settings() | source(run.data, options.data))
-            keep(folder, run.record(options.records))
+            keep(folder, run.record(options.records), tested=not run.variant)
 
 
 def measure_pace(output_dir: Path, records: Path, only: str, data: Path) -> None:
@@ -156,21 +166,22 @@ def measure_pace(output_dir: Path, records: Path, only: str, data: Path) -> None
             shutil.rmtree(folder)
 
 
-def keep(folder: Path, record: Path) -> None:
+def keep(folder: Path, record: Path, *, tested: bool) -> None:
     """Write the record of a run, users in the order of the prepared data, seen items excluded."""
     recommender, data = Recommender.from_pretrained(folder / "model"), PreparedData.load(folder / "data")
     rows = [row for row in trainer_log(folder) if "eval_ndcg@10" in row]
     steps = np.array([row["step"] for row in rows])
     trained = read_json(folder / "model" / "metrics.json")["train"]
     timed = steps[-1] - (trained["resumed_at_step"] or 0)
-    ranks = dataset_ranks(recommender, data.dataset["test"])
     found = {
         "steps": steps,
         "targets": steps * trained["interactions_per_second"] * trained["seconds"] / timed,
         "values": np.array([row["eval_ndcg@10"] for row in rows]),
-        "test_ranks": np.minimum(ranks, LAST_RANK + 1).astype(np.uint8),
         "lens": np.array(lens(recommender, data)),
     }
+    if tested:
+        ranks = dataset_ranks(recommender, data.dataset["test"])
+        found["test_ranks"] = np.minimum(ranks, LAST_RANK + 1).astype(np.uint8)
     with written_whole_file(record) as temporary:
         save_file(found, temporary, {"device": trained["device"], "data_sha256": data.report["source"]["sha256"]})
 
@@ -193,8 +204,6 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="", help="runs whose name holds this, e.g. beauty-cosine or neighbours-0")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--core", type=int, help="the one core that may be used")
-    parser.add_argument(
-        "--epochs", type=int, nargs="+", default=[None], help="stop each run after so many epochs instead"
-    )
+    parser.add_argument("--variants", choices=VARIANTS, nargs="+", default=[""], help="other runs instead")
     parser.add_argument("--pace", action="store_true", help="only measure what a step of each arm costs")
     main(parser.parse_args())

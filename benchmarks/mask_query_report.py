@@ -7,7 +7,7 @@ set and similarity: NDCG@10 on validation and test, and the steps and the proces
 validation within a budget of time, and of targets that were asked for; differences on test, paired over users. Seconds
 are steps times what a step of that arm costs on one core (`benchmarks/mask_query.py --pace`). Also what a state knows
 on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks (the logit lens, nostalgebraist, 2020), of
-finished runs and of those that `benchmarks/mask_query.py --epochs` stopped early.
+finished runs and of those that `benchmarks/mask_query.py --variants` stopped early.
 """
 
 import argparse
@@ -35,7 +35,7 @@ PAIRS = (
     *(("neighbours", "previous"), ("shifted", "neighbours"), ("shifted", "previous")),
 )
 LENS = ("movielens-100k", "cosine")
-LENS_EPOCHS = (3, 10, 30)
+LENS_EPOCHS = (3, 10, 30, None)
 
 
 class Finished(NamedTuple):
@@ -192,8 +192,9 @@ def lens_table(folder: Path, data: str, similarity: str, seeds: Sequence[int]) -
     """Return what states know after each number of blocks, the mean over runs."""
     lines = []
     for arm in ARMS:
-        for epochs in (*LENS_EPOCHS, None):
-            records = [Run(data, similarity, arm, seed, epochs).record(folder) for seed in seeds]
+        for epochs in LENS_EPOCHS:
+            variant = f"of-{epochs}" if epochs else ""
+            records = [Run(data, similarity, arm, seed, variant).record(folder) for seed in seeds]
             values = [load_file(path)["lens"] for path in records if path.is_file()]
             if values:
                 known = [f"{value:.4f}" for value in np.mean(values, axis=0)]
