@@ -6,7 +6,7 @@ Every run learns at a constant rate, its weights averaged, until validation has 
 learning curve can be read at any budget. What is finished has a small record in `benchmarks/records/mask_query` (its
 curve, the ranks of all test targets, what its states know after each block) and is not trained again; what was
 interrupted is resumed; several processes may share the work by `--only`. Runs may come from busy cores or a GPU:
-`--pace` measures, once for each arm and on one core, what a step costs. `--variants` makes other runs beside those of
+`--pace` finds, once for each arm and on one core, what a step costs. `--variants` makes other runs beside those of
 the study: stopped early, to look into what they have learned by then, or with another setting, to see whether it is
 the recipe that decides. `benchmarks/mask_query_report.py` makes tables and plots of it all.
 """
@@ -97,7 +97,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """What else was tried, for which test targets are not read: cut short after so many epochs, or one setting changed."""
 PACE = BY_STEPS | {"max_steps": 240, "eval_steps": 40, "save_steps": 240}
-"""What a step costs is the median of the five stretches of forty steps after the first."""
+"""What a step costs is the median over stretches between evaluations, here the five of forty steps after the first."""
+ONE_CORE = "1 CPU thread"
+"""What metrics.json says of a run on one core."""
 
 
 class Run(NamedTuple):
@@ -154,16 +156,22 @@ def main(options: argparse.Namespace) -> None:
 
 
 def measure_pace(output_dir: Path, records: Path, only: str, data: Path) -> None:
-    """Write the processor seconds of a step of each arm into `pace.json`, evaluation not counted."""
+    """Write the processor seconds of a step of each arm into `pace.json`, evaluation not counted.
+
+    The first seed's run tells it, if it was made on one core of this machine; else a short one is made.
+    """
     for run in all_runs([0], only):
         if run.cell not in read_json(records / "pace.json"):
-            folder = output_dir / f"pace-{run.cell}"
-            train(folder, [], run.settings() | PACE | source(run.data, data))
+            own = output_dir / run.name
+            trained = read_json(own / "model" / "metrics.json").get("train", {})
+            short = output_dir / f"pace-{run.cell}"
+            folder = own if trained.get("device") == ONE_CORE else short
+            train(folder, [], run.settings() | PACE | source(run.data, data))  # unless it is finished
             rows = [row for row in trainer_log(folder) if "eval_ndcg@10" in row]
             steps, seconds = (np.diff([row[key] for row in rows]) for key in ("step", "cpu_seconds"))
             pace = read_json(records / "pace.json") | {run.cell: float(np.median(seconds / steps))}
             write_json(records / "pace.json", pace)
-            shutil.rmtree(folder)
+            shutil.rmtree(short, ignore_errors=True)
 
 
 def keep(folder: Path, record: Path, *, tested: bool) -> None:
