@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from mask_query import ARMS, DATA, RECORDS, SIMILARITIES, Run
+from mask_query import ARMS, DATA, EARLY, OTHERWISE, RECORDS, SIMILARITIES, Run
 from matplotlib.figure import Figure
 from quality import ROOT, TITLES
 from safetensors.numpy import load_file
@@ -34,8 +34,8 @@ PAIRS = (
     *((arm, "plain") for arm in ("previous", "neighbours", "shifted", "causal")),
     *(("neighbours", "previous"), ("shifted", "neighbours"), ("shifted", "previous")),
 )
-LENS = ("movielens-100k", "cosine")
-LENS_EPOCHS = (3, 10, 30, None)
+LENS = (("movielens-100k", "cosine"), ("amazon-beauty", "cosine"))
+VARIED = ("amazon-beauty", "cosine", ("plain", "neighbours"))
 
 
 class Finished(NamedTuple):
@@ -84,7 +84,9 @@ def main(options: argparse.Namespace) -> None:
         if any(found.values()) and f"<!-- begin {data} -->" in text:
             text = put(text, data, "\n\n".join(tables(found)))
             draw(found, TITLES[data].split(",")[0], options.docs / "images" / f"mask-query-{data}.png")
-    text = put(text, "lens", lens_table(options.records, *LENS, options.seeds))
+    for data, similarity in LENS:
+        text = put(text, f"lens {data}", lens_table(options.records, data, similarity, options.seeds))
+    text = put(text, "variants", variants_table(options.records, *VARIED))
     with written_whole_file(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -192,15 +194,27 @@ def lens_table(folder: Path, data: str, similarity: str, seeds: Sequence[int]) -
     """Return what states know after each number of blocks, the mean over runs."""
     lines = []
     for arm in ARMS:
-        for epochs in LENS_EPOCHS:
-            variant = f"of-{epochs}" if epochs else ""
+        for variant in (*EARLY, ""):
             records = [Run(data, similarity, arm, seed, variant).record(folder) for seed in seeds]
             values = [load_file(path)["lens"] for path in records if path.is_file()]
             if values:
                 known = [f"{value:.4f}" for value in np.mean(values, axis=0)]
-                lines.append([arm, str(epochs or "at its best"), *known, str(len(values))])
+                lines.append([arm, variant.removeprefix("of-") or "at its best", *known, str(len(values))])
     depths = range(max(len(line) for line in lines) - 3)
     return markdown(["", "epochs", *(f"after {depth} block{'s' * (depth != 1)}" for depth in depths), "seeds"], lines)
+
+
+def variants_table(folder: Path, data: str, similarity: str, arms: Sequence[str]) -> str:
+    """Return the best validation of arms with another recipe, where all of them are there, of the first seed."""
+    lines = []
+    for variant in ("", *OTHERWISE):
+        records = [Run(data, similarity, arm, 0, variant).record(folder) for arm in arms]
+        if all(path.is_file() for path in records):
+            curves = [load_file(path)["values"] for path in records]
+            cells = [f"{curve.max():.4f} (epoch {curve.argmax() + 1} of {len(curve)})" for curve in curves]
+            name = ", ".join(f"`{name}: {value}`" for name, value in OTHERWISE.get(variant, {}).items())
+            lines.append([name or "as above", *cells, f"{100 * (curves[-1].max() / curves[0].max() - 1):+.0f} %"])
+    return markdown(["", *arms, "difference"], lines)
 
 
 def mean(values: Sequence[float]) -> str:
