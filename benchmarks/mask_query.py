@@ -169,7 +169,7 @@ def measure_pace(output_dir: Path, records: Path, only: str, data: Path) -> None
             train(folder, [], run.settings() | PACE | source(run.data, data))  # unless it is finished
             rows = [row for row in trainer_log(folder) if "eval_ndcg@10" in row]
             steps, seconds = (np.diff([row[key] for row in rows]) for key in ("step", "cpu_seconds"))
-            pace = read_json(records / "pace.json") | {run.cell: float(np.median(seconds / steps))}
+            pace = read_json(records / "pace.json") | {run.cell: round(float(np.median(seconds / steps)), 5)}
             write_json(records / "pace.json", pace)
             shutil.rmtree(short, ignore_errors=True)
 
