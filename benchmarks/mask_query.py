@@ -89,7 +89,12 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "rate-3e-3": {"learning_rate": 3e-3},
     "mask-0.4": {"mask_probability": 0.4},
     "pre-norm": {"norm": "pre"},
-    "ids": {"text_encoder": "none", "hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5},
+    "ids": {
+        "text_encoder": "none",
+        "content_scale": 1,
+        "hidden_dropout_prob": 0.5,
+        "attention_probs_dropout_prob": 0.5,
+    },
 }
 """One setting changed, to see whether the recipe decides."""
 EARLY = {f"of-{n}": {"num_train_epochs": n, "max_steps": -1, "early_stopping_patience": 0} for n in (3, 10, 30)}
