@@ -128,7 +128,7 @@ def tables(found: dict[str, Arms]) -> Iterable[str]:
         if "plain" in arms:
             yield budget_table(arms, "seconds", 1, "best validation within CPU-seconds")
             yield budget_table(arms, "targets", 1e6, "within million targets")
-    yield "**Differences on test**, paired over users, with 95 % bootstrap intervals; then each seed's difference."
+    yield "**Differences on test**, paired over users, with 95 % bootstrap intervals; then each of several seeds."
     yield difference_table(found)
 
 
@@ -155,7 +155,8 @@ def budget_table(arms: Arms, axis: str, unit: float, title: str) -> str:
     for arm, runs in arms.items():
         ended = [any(getattr(run, axis)[-1] < budget for run in runs) for budget in budgets]
         values = [statistics.mean(run.best_by(axis, budget) for run in runs) for budget in budgets]
-        lines.append([arm, *(f"{value:.4f}{' *' * over}" for value, over in zip(values, ended, strict=True))])
+        cells = [f"{value:.4f}{' *' * over}" for value, over in zip(values, ended, strict=True)]
+        lines.append([arm, *("not yet" if cell == "nan" else cell for cell in cells)])
     return markdown([title, *(f"{budget / unit:,.{1 if unit > 1 else 0}f}" for budget in budgets)], lines)
 
 
@@ -185,7 +186,7 @@ def difference(tests: Sequence[tuple[np.ndarray, np.ndarray]], *, brief: bool = 
     p_value = f"p {found.p_value:.3f}" if found.p_value >= 0.001 else "p < 0.001"
     low, high = found.interval
     text = f"{found.difference:+.4f} [{low:+.4f}, {high:+.4f}], {p_value}"
-    if not brief:
+    if not brief and len(tests) > 1:
         text += "; " + ", ".join(f"{(values - others).mean():+.4f}" for values, others in tests)
     return text.replace("-", "−")
 
