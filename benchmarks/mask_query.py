@@ -88,6 +88,7 @@ less than an epoch on ML-1M, two to three on ML-100K."""
 OTHERWISE: dict[str, dict[str, Any]] = {
     "rate-3e-3": {"learning_rate": 3e-3},
     "mask-0.4": {"mask_probability": 0.4},
+    "mask-0.6": {"mask_probability": 0.6},
     "pre-norm": {"norm": "pre"},
     "ids": {
         "text_encoder": "none",
@@ -143,7 +144,9 @@ def all_runs(seeds: Sequence[int], only: str, variants: Sequence[str] = ("",)) -
             for similarity in SIMILARITIES:
                 for arm in ARMS:
                     if only in Run(data, similarity, arm, seed).name:
-                        yield from (Run(data, similarity, arm, seed, variant) for variant in variants)
+                        early = arm != "newest"  # an epoch of it is long, so it has none of few epochs
+                        own = (variant for variant in variants if early or variant not in EARLY)
+                        yield from (Run(data, similarity, arm, seed, variant) for variant in own)
 
 
 def main(options: argparse.Namespace) -> None:
@@ -186,6 +189,8 @@ def keep(folder: Path, record: Path, *, tested: bool) -> None:
     steps = np.array([row["step"] for row in rows])
     trained = read_json(folder / "model" / "metrics.json")["train"]
     timed = steps[-1] - (trained["resumed_at_step"] or 0)
+    if timed < 1:
+        raise ValueError(f"{folder} was resumed when it was done, so its pace is unknown. Remove it and train anew.")
     found = {
         "steps": steps,
         "targets": steps * trained["interactions_per_second"] * trained["seconds"] / timed,

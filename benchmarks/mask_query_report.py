@@ -33,6 +33,7 @@ BUDGETS = (1 / 8, 1 / 4, 1 / 2, 1)
 PAIRS = (
     *((arm, "plain") for arm in ("previous", "neighbours", "shifted", "causal")),
     *(("neighbours", "previous"), ("shifted", "neighbours"), ("shifted", "previous")),
+    ("causal", "neighbours"),
 )
 LENS = (("movielens-100k", "cosine"), ("amazon-beauty", "cosine"))
 VARIED = ("amazon-beauty", "cosine", ("plain", "neighbours"))
@@ -85,8 +86,12 @@ def main(options: argparse.Namespace) -> None:
             text = put(text, data, "\n\n".join(tables(found)))
             draw(found, TITLES[data].split(",")[0], options.docs / "images" / f"mask-query-{data}.png")
     for data, similarity in LENS:
-        text = put(text, f"lens {data}", lens_table(options.records, data, similarity, options.seeds))
-    text = put(text, "variants", variants_table(options.records, *VARIED))
+        if lines := lens_lines(options.records, data, similarity, options.seeds):
+            depths = range(len(lines[0]) - 3)
+            titles = ["", "epochs", *(f"after {depth} block{'s' * (depth != 1)}" for depth in depths), "seeds"]
+            text = put(text, f"lens {data}", markdown(titles, lines))
+    if lines := variant_lines(options.records, *VARIED):
+        text = put(text, "variants", markdown(["", *VARIED[2], "difference"], lines))
     with written_whole_file(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -155,8 +160,11 @@ def budget_table(arms: Arms, axis: str, unit: float, title: str) -> str:
     for arm, runs in arms.items():
         ended = [any(getattr(run, axis)[-1] < budget for run in runs) for budget in budgets]
         values = [statistics.mean(run.best_by(axis, budget) for run in runs) for budget in budgets]
-        cells = [f"{value:.4f}{' *' * over}" for value, over in zip(values, ended, strict=True)]
-        lines.append([arm, *("not yet" if cell == "nan" else cell for cell in cells)])
+        cells = [
+            "not yet" if np.isnan(value) else f"{value:.4f}{' *' * over}"
+            for value, over in zip(values, ended, strict=True)
+        ]
+        lines.append([arm, *cells])
     return markdown([title, *(f"{budget / unit:,.{1 if unit > 1 else 0}f}" for budget in budgets)], lines)
 
 
@@ -191,7 +199,7 @@ def difference(tests: Sequence[tuple[np.ndarray, np.ndarray]], *, brief: bool = 
     return text.replace("-", "−")
 
 
-def lens_table(folder: Path, data: str, similarity: str, seeds: Sequence[int]) -> str:
+def lens_lines(folder: Path, data: str, similarity: str, seeds: Sequence[int]) -> list[list[str]]:
     """Return what states know after each number of blocks, the mean over runs."""
     lines = []
     for arm in ARMS:
@@ -201,11 +209,10 @@ def lens_table(folder: Path, data: str, similarity: str, seeds: Sequence[int]) -
             if values:
                 known = [f"{value:.4f}" for value in np.mean(values, axis=0)]
                 lines.append([arm, variant.removeprefix("of-") or "at its best", *known, str(len(values))])
-    depths = range(max(len(line) for line in lines) - 3)
-    return markdown(["", "epochs", *(f"after {depth} block{'s' * (depth != 1)}" for depth in depths), "seeds"], lines)
+    return lines
 
 
-def variants_table(folder: Path, data: str, similarity: str, arms: Sequence[str]) -> str:
+def variant_lines(folder: Path, data: str, similarity: str, arms: Sequence[str]) -> list[list[str]]:
     """Return the best validation of arms with another recipe, where all of them are there, of the first seed."""
     lines = []
     for variant in ("", *OTHERWISE):
@@ -215,7 +222,7 @@ def variants_table(folder: Path, data: str, similarity: str, arms: Sequence[str]
             cells = [f"{curve.max():.4f} (epoch {curve.argmax() + 1} of {len(curve)})" for curve in curves]
             name = ", ".join(f"`{name}: {value}`" for name, value in OTHERWISE.get(variant, {}).items())
             lines.append([name or "as above", *cells, f"{100 * (curves[-1].max() / curves[0].max() - 1):+.0f} %"])
-    return markdown(["", *arms, "difference"], lines)
+    return lines
 
 
 def mean(values: Sequence[float]) -> str:
