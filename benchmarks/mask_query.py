@@ -56,7 +56,7 @@ DATA: dict[str, dict[str, Any]] = {
     },
     "movielens-1m": {
         **{"text_encoder": "none", "max_position_embeddings": 200, "hidden_dropout_prob": 0.15},
-        **{"per_device_train_batch_size": 64, "early_stopping_patience": 20, "bf16": True},
+        **{"per_device_train_batch_size": 64, "early_stopping_patience": 30, "bf16": True},
     },
 }
 """One small recipe a data set; Beauty's items have texts, as ids alone say too little there.

@@ -2,12 +2,12 @@
 
     python benchmarks/mask_query_report.py [--records benchmarks/records/mask_query] [--docs docs]
 
-Puts them into `docs/mask-query.md`, between the comments that name a data set, and into `docs/images/`. For each data
-set and similarity: NDCG@10 on validation and test, and the steps and the processor time that it took; the best
-validation within a budget of time, and of targets that were asked for; differences on test, paired over users. Seconds
-are steps times what a step of that arm costs on one core (`benchmarks/mask_query.py --pace`). Also what a state knows
-on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks (the logit lens, nostalgebraist, 2020), of
-finished runs and of those that `benchmarks/mask_query.py --variants` stopped early.
+Puts them into `docs/mask-query.md` and `docs/mask-query-tables.md`, between the comments that name them, and into
+`docs/images/`. For each data set and similarity: NDCG@10 on validation and test, and the steps and the processor time
+that it took; the best validation within a budget of time, and of targets that were asked for; differences on test,
+paired over users. Seconds are steps times what a step of that arm costs on one core (`benchmarks/mask_query.py
+--pace`). Also what a state knows on its way: validation NDCG@10 when it is scored after 0, 1, ... blocks (the logit
+lens, nostalgebraist, 2020), of finished runs and of those that `benchmarks/mask_query.py --variants` stopped early.
 """
 
 import argparse
@@ -35,6 +35,7 @@ PAIRS = (
     *(("neighbours", "previous"), ("shifted", "neighbours"), ("shifted", "previous")),
     ("causal", "neighbours"),
 )
+PAGES = ("mask-query.md", "mask-query-tables.md")
 LENS = (("movielens-100k", "cosine"), ("amazon-beauty", "cosine"))
 VARIED = ("amazon-beauty", "cosine", ("plain", "neighbours"))
 
@@ -77,31 +78,37 @@ Arms = dict[str, list[Finished]]
 
 
 def main(options: argparse.Namespace) -> None:
-    """Write tables and draw plots of every data set that has runs and a place in the page."""
-    page = options.docs / "mask-query.md"
-    text = page.read_text(encoding="utf-8")
+    """Write the tables and draw the plots of all that has runs."""
+    parts: dict[str, str] = {}
     for data in DATA:
         found = {similarity: read(options.records, data, similarity, options.seeds) for similarity in SIMILARITIES}
-        if any(found.values()) and f"<!-- begin {data} -->" in text:
-            text = put(text, data, "\n\n".join(tables(found)))
+        if any(found.values()):
+            parts[data] = "\n\n".join(quality(found))
+            parts[f"budgets {data}"] = "\n\n".join(budgets(found))
             draw(found, TITLES[data].split(",")[0], options.docs / "images" / f"mask-query-{data}.png")
     for data, similarity in LENS:
         if lines := lens_lines(options.records, data, similarity, options.seeds):
             depths = range(len(lines[0]) - 3)
             titles = ["", "epochs", *(f"after {depth} block{'s' * (depth != 1)}" for depth in depths), "seeds"]
-            text = put(text, f"lens {data}", markdown(titles, lines))
+            parts[f"lens {data}"] = markdown(titles, lines)
     if lines := variant_lines(options.records, *VARIED):
-        text = put(text, "variants", markdown(["", *VARIED[2], "difference"], lines))
-    with written_whole_file(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        parts["variants"] = markdown(["", *VARIED[2], "difference"], lines)
+    write(parts, [options.docs / page for page in PAGES])
 
 
-def put(text: str, name: str, part: str) -> str:
-    """Return a page with what stands between two comments replaced."""
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    if begin not in text or end not in text:
-        raise ValueError(f"The page lacks {begin!r} or {end!r}. Write both where the tables belong.")
-    return f"{text.split(begin)[0]}{begin}\n\n{part}\n\n{end}{text.split(end)[1]}"
+def write(parts: dict[str, str], pages: Sequence[Path]) -> None:
+    """Replace what stands between the two comments of each part, in the page that has them."""
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    for name, part in parts.items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        page = next((page for page, text in texts.items() if begin in text and end in text), None)
+        if page is None:
+            raise ValueError(f"No page has {begin!r} and {end!r}. Write both where the table belongs.")
+        before, after = texts[page].split(begin)[0], texts[page].split(end)[1]
+        texts[page] = f"{before}{begin}\n\n{part}\n\n{end}{after}"
+    for page, text in texts.items():
+        with written_whole_file(page) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def read(folder: Path, data: str, similarity: str, seeds: Sequence[int]) -> Arms:
@@ -124,17 +131,23 @@ def read_run(path: Path, seed: int, pace: float) -> Finished:
     return Finished(seed, found["steps"], found["steps"] * pace, found["targets"], found["values"], test)
 
 
-def tables(found: dict[str, Arms]) -> Iterable[str]:
-    """Return all that is said of one data set."""
+def quality(found: dict[str, Arms]) -> Iterable[str]:
+    """Return how good each arm of a data set got, and by how much they differ."""
     for similarity, arms in found.items():
         if arms:
             yield f"**Scores by {NAMES[similarity]}.**"
             yield quality_table(arms)
-        if "plain" in arms:
-            yield budget_table(arms, "seconds", 1, "best validation within CPU-seconds")
-            yield budget_table(arms, "targets", 1e6, "within million targets")
     yield "**Differences on test**, paired over users, with 95 % bootstrap intervals; then each of several seeds."
     yield difference_table(found)
+
+
+def budgets(found: dict[str, Arms]) -> Iterable[str]:
+    """Return what each arm of a data set has within shares of plain's time and targets."""
+    for similarity, arms in found.items():
+        if "plain" in arms:
+            yield f"**Scores by {NAMES[similarity]}.**"
+            yield budget_table(arms, "seconds", 1, "best validation within CPU-seconds")
+            yield budget_table(arms, "targets", 1e6, "within million targets")
 
 
 def quality_table(arms: Arms) -> str:
