@@ -12,6 +12,7 @@ the recipe that decides. `benchmarks/mask_query_report.py` makes tables and plot
 """
 
 import argparse
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -62,7 +63,8 @@ DATA: dict[str, dict[str, Any]] = {
 """One small recipe a data set; Beauty's items have texts, as ids alone say too little there.
 
 The validation of MovieLens-100K's 943 users is noisy: with a patience of 20, seven of 24 runs stopped on a local
-maximum, 0.015 below where the same recipe gets with another seed.
+maximum, 0.015 below where the same recipe gets with another seed. The first two seeds of MovieLens-1M in
+docs/mask-query.md, whose records are lost, had a patience of 20.
 """
 SIMILARITIES: dict[str, dict[str, Any]] = {
     "cosine": {"similarity": "cosine", "temperature": 0.05},
@@ -159,7 +161,7 @@ def main(options: argparse.Namespace) -> None:
         if not run.record(options.records).is_file():
             folder = output_dir / run.name
             train(folder, [], run.settings() | source(run.data, options.data))
-            keep(folder, run.record(options.records), tested=not run.variant)
+            keep(folder, run, run.record(options.records))
 
 
 def measure_pace(output_dir: Path, records: Path, only: str, data: Path) -> None:
@@ -181,8 +183,8 @@ def measure_pace(output_dir: Path, records: Path, only: str, data: Path) -> None
             shutil.rmtree(short, ignore_errors=True)
 
 
-def keep(folder: Path, record: Path, *, tested: bool) -> None:
-    """Write the record of a run, users in the order of the prepared data, seen items excluded."""
+def keep(folder: Path, run: Run, record: Path) -> None:
+    """Write the record of a finished run, users in the order of the prepared data, seen items excluded."""
     recommender, data = Recommender.from_pretrained(folder / "model"), PreparedData.load(folder / "data")
     rows = [row for row in trainer_log(folder) if "eval_ndcg@10" in row]
     steps = np.array([row["step"] for row in rows])
@@ -196,11 +198,12 @@ def keep(folder: Path, record: Path, *, tested: bool) -> None:
         "values": np.array([row["eval_ndcg@10"] for row in rows]),
         "lens": np.array(lens(recommender, data)),
     }
-    if tested:
+    if not run.variant:
         ranks = dataset_ranks(recommender, data.dataset["test"])
         found["test_ranks"] = np.minimum(ranks, LAST_RANK + 1).astype(np.uint8)
+    facts = {"device": trained["device"], "data_sha256": data.report["source"]["sha256"]}
     with written_whole_file(record) as temporary:
-        save_file(found, temporary, {"device": trained["device"], "data_sha256": data.report["source"]["sha256"]})
+        save_file(found, temporary, facts | {"settings": json.dumps(run.settings())})
 
 
 def lens(recommender: Recommender, data: PreparedData) -> list[float]:

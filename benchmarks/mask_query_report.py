@@ -101,9 +101,9 @@ def write(parts: dict[str, str], pages: Sequence[Path]) -> None:
     texts = {page: page.read_text(encoding="utf-8") for page in pages}
     for name, part in parts.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-        page = next((page for page, text in texts.items() if begin in text and end in text), None)
+        page = next((page for page, text in texts.items() if text.count(begin) == text.count(end) == 1), None)
         if page is None:
-            raise ValueError(f"No page has {begin!r} and {end!r}. Write both where the table belongs.")
+            raise ValueError(f"No page has one {begin!r} and one {end!r}. Write both where the table belongs.")
         before, after = texts[page].split(begin)[0], texts[page].split(end)[1]
         texts[page] = f"{before}{begin}\n\n{part}\n\n{end}{after}"
     for page, text in texts.items():
@@ -161,6 +161,8 @@ def quality_table(arms: Arms) -> str:
         reached = f"{statistics.mean(times):,.0f}" if len(times) == len(runs) else f"{len(times)} of {len(runs)} do"
         took = [f"{statistics.mean(run.at_best(axis) for run in runs):,.0f}" for axis in ("steps", "seconds")]
         seeds = ", ".join(f"{test:.4f}" for test in tests)
+        if [run.seed for run in runs] != list(range(len(runs))):
+            seeds += f" (of {', '.join(str(run.seed) for run in runs)})"
         lines.append([arm, mean([run.values.max() for run in runs]), mean(tests), seeds, *took, reached])
     return markdown(["", *titles], lines)
 
@@ -282,6 +284,8 @@ def draw_arm(plot: Callable[..., Any], runs: Sequence[Finished], colour: str) ->
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=Path, default=RECORDS)
-    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the folder with mask-query.md and images/")
+    parser.add_argument(
+        "--docs", type=Path, default=ROOT / "docs", help=f"the folder with {', '.join(PAGES)}, images/"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     main(parser.parse_args())

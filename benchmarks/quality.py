@@ -5,7 +5,8 @@
 A row is a config of `configs/`, or the defaults with nothing named but files. What is finished is kept, what was
 interrupted is resumed; several processes may share the work by `--only`. Writes benchmarks/RESULTS.md: a row anew if
 all SEEDS of it are finished in OUTPUT_DIR and it is not of more seeds there, other rows as they stand. Rank lists of
-MovieLens-100K go through `../shared/bench/evaluator.py`, which must agree with us.
+MovieLens-100K go through `../shared/bench/evaluator.py`, which must agree with us. To let fewer seeds replace a row,
+remove it first.
 """
 
 import argparse
@@ -52,7 +53,7 @@ class Row:
         mask: Who sees whom.
         config: Of `configs/`; none for the defaults.
         changed: Settings that replace those of the config.
-        variant: What the names of its runs say of those.
+        variant: What stands in the names of its runs for those settings.
     """
 
     data: str
@@ -187,7 +188,9 @@ def table(
     rows = [row for row in ROWS if row.data == data]
     lines = {first_cell(line): line for line in before.splitlines()}
     for name, line in new_lines(rows, output_dir, seeds).items():
-        if num_seeds(line) >= num_seeds(lines.get(name, "")):
+        if num_seeds(line) < num_seeds(lines.get(name, "")):
+            print(f"{data}: {name} stays as it was, of more seeds", file=sys.stderr)
+        else:
             lines[name] = line
     names = [*BASELINES, *(row.title for row in rows)]
     known = [lines[name] for name in names if name in lines]
@@ -202,7 +205,7 @@ def new_lines(rows: Sequence[Row], output_dir: Path, seeds: Sequence[int]) -> di
         folders = [output_dir / row.run(seed) for seed in seeds]
         metrics = [read_json(folder / "model" / "metrics.json") for folder in folders]
         if all("test" in of_run for of_run in metrics):
-            runs[row.title], notes[row.title] = folders, note(row, metrics)
+            runs[row.title], notes[row.title] = folders, note(row, seeds, metrics)
     lines = runs_table(results_of_runs(runs)).splitlines()[2:] if runs else []
     floor = "baseline, 95 % interval over users"
     return {first_cell(line): f"{line} {notes.get(first_cell(line), floor)} |" for line in lines}
@@ -215,12 +218,13 @@ def first_cell(line: str) -> str:
 
 def num_seeds(line: str) -> int:
     """Return how many seeds a line of ours is of; 0 for baselines and nothing."""
-    found = re.search(r"(\d+) seed\(s\)", line)
-    return int(found[1]) if found else 0
+    found = re.search(r"seeds? (\d[\d, ]*\d|\d)", line)
+    return len(found[1].split(", ")) if found else 0
 
 
-def note(row: Row, metrics: Sequence[Mapping[str, Any]]) -> str:
+def note(row: Row, seeds: Sequence[int], metrics: Sequence[Mapping[str, Any]]) -> str:
     """Return what stands beside one of our rows."""
+    of = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     config = f"`configs/{row.config}.yaml`" if row.config else "nothing named but files"
     config += "".join(f" `--{name} {value}`" for name, value in row.changed.items())
     times: dict[str, list[float]] = {}
@@ -230,7 +234,7 @@ def note(row: Row, metrics: Sequence[Mapping[str, Any]]) -> str:
             seconds.append(of_run["train"]["seconds"])
     places = [f"{statistics.mean(of) / 60:.0f} min on {on}" if of else f"resumed on {on}" for on, of in times.items()]
     validation = statistics.mean(of_run["validation"]["exclude_seen"]["ndcg@10"] for of_run in metrics)
-    return f"{config}, {len(metrics)} seed(s), validation NDCG@10 {validation:.4f}, {' and '.join(places)}"
+    return f"{config}, {of}, validation NDCG@10 {validation:.4f}, {' and '.join(places)}"
 
 
 def published_row(result: Mapping[str, Any]) -> str:
