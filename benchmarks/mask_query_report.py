@@ -284,8 +284,6 @@ def draw_arm(plot: Callable[..., Any], runs: Sequence[Finished], colour: str) ->
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=Path, default=RECORDS)
-    parser.add_argument(
-        "--docs", type=Path, default=ROOT / "docs", help=f"the folder with {', '.join(PAGES)}, images/"
-    )
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help=f"where {' and '.join(PAGES)} are")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     main(parser.parse_args())
