@@ -275,8 +275,8 @@ def build() -> gr.Blocks:
                 with gr.Tab("About", id="about"):
                     gr.Markdown(about())
         quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        query.input(search, query, found, trigger_mode="always_last", **quick)
-        near_query.input(search, near_query, near_found, trigger_mode="always_last", **quick)
+        query.change(search, query, found, trigger_mode="always_last", **quick)
+        near_query.change(search, near_query, near_found, trigger_mode="always_last", **quick)
         near_found.click(asked, None, [asked_about, near_query, near_found], **quick)
         asked_about.change(nearest, asked_about, alike, **quick)
         copy.click(None, js=COPY_LINK)

@@ -46,9 +46,10 @@ def open_page(chromium, address):
 
 
 def add(page, words, place=0):
+    """Add what a search finds; the words come at once, as what the first letter finds would be shown before."""
     before = page.locator("#history li").count()
     page.locator("#search input").click()
-    page.keyboard.type(words)
+    page.locator("#search input").fill(words)
     page.locator("#found button").nth(place).click()
     expect(page.locator("#history li")).to_have_count(before + 1)
 
@@ -155,13 +156,23 @@ def test_enter_adds_what_is_found_first(open_page):
     expect(page.locator("#found .quiet")).to_contain_text("Nothing is called")
 
 
+def test_search_follows_a_paste_and_backspace(open_page):
+    page = open_page()
+    page.locator("#search input").click()
+    page.keyboard.insert_text("toy")  # no key is pressed, as by a paste or on a phone
+    expect(page.locator("#found b").first).to_have_text("Toy Story (1995)")
+    for _ in "toy":
+        page.keyboard.press("Backspace")
+    expect(page.locator("#found button")).to_have_count(0)
+
+
 def test_by_keyboard_alone(open_page):
     page = open_page()
     for _ in range(30):
         if page.evaluate("document.activeElement.closest('#search') !== null"):
             break
         page.keyboard.press("Tab")
-    page.keyboard.type("alien")
+    page.keyboard.insert_text("alien")
     expect(page.locator("#found button").first).to_be_visible()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
