@@ -86,7 +86,7 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {
 }
 """Causal attention on ML-100K needs more dropout, as its own config has it. The newest item's own state has one target
 a prefix: an epoch of that is hours on dense data, so it is measured every so many steps and stopped after so many:
-less than an epoch on ML-1M, two to three on ML-100K."""
+less than an epoch on ML-1M, three on ML-100K."""
 OTHERWISE: dict[str, dict[str, Any]] = {
     "rate-3e-3": {"learning_rate": 3e-3},
     "mask-0.4": {"mask_probability": 0.4},

@@ -155,6 +155,7 @@ def call(words: Sequence[str]) -> str:
 def check_outside(folder: Path) -> None:
     """See that an evaluator that is not ours finds the same in the rank lists, to four digits."""
     if not (BENCH / "evaluator.py").is_file():
+        print(f"no {BENCH / 'evaluator.py'}: {folder / 'top.csv'} stays unchecked", file=sys.stderr)
         return
     split, lists = BENCH / "ml100k_split.csv", folder / "top.csv"
     words = [str(BENCH / "evaluator.py"), "--split", str(split), "--topk", str(lists), "--expect", "filtered"]
@@ -239,8 +240,7 @@ def note(row: Row, seeds: Sequence[int], metrics: Sequence[Mapping[str, Any]]) -
 
 def published_row(result: Mapping[str, Any]) -> str:
     """Return the row of a published result."""
-    values = [f"{result['ndcg']:.4f}", f"{result['hr']:.4f}"]
-    cells = ["", "", *values] if result["seen"] == "included" else [*values, "", ""]
+    cells = [f"{result[name]:.4f}" if name in result else "" for name in ("ndcg", "hr", "ndcg_seen", "hr_seen")]
     unsaid = "; whether seen items are excluded is not said" if result["seen"] == "not said" else ""
     line = [f"{result['model']}, {result['mask']}", *cells, result["source"] + unsaid]
     return f"| {' | '.join(line)} |"
