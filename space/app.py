@@ -275,6 +275,7 @@ def build() -> gr.Blocks:
                 with gr.Tab("About", id="about"):
                     gr.Markdown(about())
         quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        # change, as Gradio's input comes with a key press alone: not by a paste, Backspace or a phone's keyboard
         query.change(search, query, found, trigger_mode="always_last", **quick)
         near_query.change(search, near_query, near_found, trigger_mode="always_last", **quick)
         near_found.click(asked, None, [asked_about, near_query, near_found], **quick)
