@@ -225,7 +225,7 @@ def num_seeds(line: str) -> int:
 
 def note(row: Row, seeds: Sequence[int], metrics: Sequence[Mapping[str, Any]]) -> str:
     """Return what stands beside one of our rows."""
-    of = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     config = f"`configs/{row.config}.yaml`" if row.config else "nothing named but files"
     config += "".join(f" `--{name} {value}`" for name, value in row.changed.items())
     times: dict[str, list[float]] = {}
@@ -235,7 +235,7 @@ def note(row: Row, seeds: Sequence[int], metrics: Sequence[Mapping[str, Any]]) -
             seconds.append(of_run["train"]["seconds"])
     places = [f"{statistics.mean(of) / 60:.0f} min on {on}" if of else f"resumed on {on}" for on, of in times.items()]
     validation = statistics.mean(of_run["validation"]["exclude_seen"]["ndcg@10"] for of_run in metrics)
-    return f"{config}, {of}, validation NDCG@10 {validation:.4f}, {' and '.join(places)}"
+    return f"{config}, {which}, validation NDCG@10 {validation:.4f}, {' and '.join(places)}"
 
 
 def published_row(result: Mapping[str, Any]) -> str:

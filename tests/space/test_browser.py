@@ -48,7 +48,6 @@ def open_page(chromium, address):
 def add(page, words, place=0):
     """Add what a search finds; the words come at once, as what the first letter finds would be shown before."""
     before = page.locator("#history li").count()
-    page.locator("#search input").click()
     page.locator("#search input").fill(words)
     page.locator("#found button").nth(place).click()
     expect(page.locator("#history li")).to_have_count(before + 1)
